@@ -1,0 +1,1 @@
+"""vswitchd package; see its README."""

@@ -1,0 +1,1 @@
+"""datapath package; see its README."""

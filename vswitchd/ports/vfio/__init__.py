@@ -1,0 +1,1 @@
+"""vfio package; see its README."""

@@ -1,0 +1,1 @@
+"""vhostuser package; see its README."""
