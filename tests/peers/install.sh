@@ -1,0 +1,179 @@
+#!/bin/bash
+# Install the real peers that the interop tests and the benchmark drive, on Debian 12, by apt alone.
+#
+#   tests/peers/install.sh            install what is missing (a second run does nothing and takes under 2 s)
+#   VS_PEERS=DIR                      where the big artefacts go (default /var/tmp/vswitchd-peers); never into the tree
+#   VS_HUGEPAGES=N                    2 MB pages for the DPDK peers (default 1024; 0 = leave alone)
+#
+# Packages go where apt puts them (needs root). QEMU 10 (bookworm-backports) and a Debian kernel are only unpacked
+# into VS_PEERS, beside whatever the system has: Debian 12's own QEMU 7.2 crashes with vhost-user + MSI-X without KVM.
+# Whatever cannot be had is named on standard output with the reason; the exit code is 0 as long as the rest stands,
+# because a test that misses its peer says so itself (and fails where VS_REQUIRE_PEERS=1).
+set -u
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=$PATH:/usr/sbin:/sbin
+PEERS=${VS_PEERS:-/var/tmp/vswitchd-peers}
+HERE=$(cd "$(dirname "$0")" && pwd)
+SKIPPED=()
+say() { printf 'peers: %s\n' "$*"; }
+skip() { SKIPPED+=("$*"); }
+
+PACKAGES=(
+  dpdk-dev                  # dpdk-testpmd: virtio-user guests, vhost back ends, packet generator
+  openvswitch-switch        # ovs-ofctl, ovs-vsctl, and with the next one
+  openvswitch-switch-dpdk   # OVS-DPDK, the peer of the benchmark
+  iproute2 iputils-ping tcpdump ethtool util-linux
+  busybox-static cpio kmod  # the guest's initramfs
+  qemu-system-x86           # for the libraries that QEMU 10 needs
+  valgrind                  # callgrind runs of tests/bench
+)
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = "ii " ]; }
+
+ovs_running() { pidof ovs-vswitchd ovs-vswitchd-dpdk ovsdb-server >/dev/null 2>&1; }
+
+# The package starts the system's own Open vSwitch. The tests use private instances only, and a service that we
+# brought in must not stay behind; one that ran before us is the operator's and is left alone.
+stop_new_ovs() {
+  if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then
+    systemctl -q disable --now openvswitch-switch.service 2>/dev/null || true
+  fi
+  [ -x /usr/share/openvswitch/scripts/ovs-ctl ] && /usr/share/openvswitch/scripts/ovs-ctl stop >/dev/null 2>&1
+  return 0
+}
+
+install_packages() {
+  local missing=() p had_ovs=no before=no
+  for p in "${PACKAGES[@]}"; do installed "$p" || missing+=("$p"); done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" != 0 ]; then
+    skip "packages ${missing[*]}: need root; run: sudo apt-get install --no-install-recommends ${missing[*]}"
+    return
+  fi
+  if ! command -v apt-get >/dev/null; then
+    skip "packages ${missing[*]}: no apt-get on this machine"
+    return
+  fi
+  installed openvswitch-switch && had_ovs=yes
+  ovs_running && before=yes
+  say "installing ${missing[*]}"
+  apt-get -qq update || say "apt-get update failed; trying with the lists that are there"
+  if ! apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "${missing[@]}" >"$PEERS/apt.log" 2>&1; then
+    say "apt-get could not install all at once (log: $PEERS/apt.log); trying one by one"
+    for p in "${missing[@]}"; do
+      apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$p" >>"$PEERS/apt.log" 2>&1 ||
+        skip "package $p: $(grep '^E:' "$PEERS/apt.log" | tail -1)"
+    done
+  fi
+  [ $had_ovs = no ] && [ $before = no ] && ovs_running && stop_new_ovs
+}
+
+# A private apt configuration: backports are read for one download and never join the system's sources.
+private_apt() {
+  local key=/usr/share/keyrings/debian-archive-keyring.gpg apt=$PEERS/apt mirror
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
+  mirror=${mirror:-http://deb.debian.org/debian}
+  mkdir -p "$apt"/{lists/partial,cache/archives/partial,state,debs}
+  printf 'deb [signed-by=%s] %s bookworm-backports main\ndeb [signed-by=%s] %s bookworm main\n' \
+    $key "$mirror" $key "$mirror" >"$apt/sources.list"
+  cat >"$apt/apt.conf" <<CONF
+Dir::Etc::sourcelist "$apt/sources.list"; Dir::Etc::sourceparts "/dev/null";
+Dir::State "$apt/state"; Dir::State::Lists "$apt/lists"; Dir::Cache "$apt/cache";
+Dir::State::status "/var/lib/dpkg/status"; APT::Sandbox::User "";
+CONF
+  APT_CONFIG=$apt/apt.conf apt-get -qq update
+}
+
+private_download() { # SUITE PACKAGE...: into $PEERS/apt/debs
+  local suite=$1
+  shift
+  [ -n "${APT_READY:-}" ] || private_apt || return 1
+  APT_READY=1
+  (cd "$PEERS/apt/debs" && APT_CONFIG=$PEERS/apt/apt.conf apt-get -qq download -t "$suite" "$@")
+}
+
+install_qemu() {
+  local dir=$PEERS/qemu10 bin=$PEERS/qemu10/usr/bin/qemu-system-x86_64 deb missing
+  [ -e "$PEERS/qemu10.ok" ] && return
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  say "unpacking QEMU 10 from bookworm-backports into $dir"
+  if ! private_download bookworm-backports qemu-system-x86 qemu-system-common qemu-system-data seabios; then
+    skip "QEMU 10: the download from bookworm-backports failed"
+    return
+  fi
+  for deb in "$PEERS"/apt/debs/{qemu-system,seabios}*.deb; do dpkg -x "$deb" "$dir"; done
+  rm -f "$PEERS"/apt/debs/{qemu-system,seabios}*.deb
+  missing=$(ldd "$bin" 2>/dev/null | awk '/not found/{print $1}' | tr '\n' ' ')
+  if [ -n "$missing" ]; then
+    skip "QEMU 10: libraries missing: $missing(they come with: apt-get install --no-install-recommends qemu-system-x86)"
+    return
+  fi
+  "$bin" --version >/dev/null && touch "$PEERS/qemu10.ok"
+}
+
+# The kernel package is unpacked, never installed. QEMU boots the uncompressed vmlinux by its PVH entry: half the
+# boot time under TCG, where unpacking xz costs 6 s.
+install_kernel() {
+  local dir=$PEERS/kernel package deb release
+  [ -e "$PEERS/kernel.ok" ] && return
+  command -v depmod >/dev/null || { skip "guest kernel: depmod is missing (package kmod)"; return; }
+  say "unpacking a Debian kernel into $dir"
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  [ -n "${APT_READY:-}" ] || private_apt || { skip "guest kernel: apt-get update failed"; return; }
+  APT_READY=1
+  package=$(APT_CONFIG=$PEERS/apt/apt.conf apt-cache depends linux-image-amd64/bookworm |
+    awk '/Depends: linux-image-6/{print $2; exit}')
+  if [ -z "$package" ] || ! private_download bookworm "$package"; then
+    skip "guest kernel: the download of ${package:-linux-image-amd64} failed"
+    return
+  fi
+  deb=$(ls "$PEERS"/apt/debs/linux-image-*.deb | tail -1)
+  dpkg -x "$deb" "$dir" && rm -f "$deb"
+  release=$(basename "$(ls -d "$dir"/lib/modules/*)")
+  depmod -b "$dir" "$release"
+  python3 "$HERE/unxz_kernel.py" "$dir/boot/vmlinuz-$release" "$PEERS/vmlinux" && touch "$PEERS/kernel.ok"
+}
+
+build_initramfs() {
+  [ -e "$PEERS/kernel.ok" ] || return
+  [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/init" ] && [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/agent.sh" ] &&
+    [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/mkinitramfs.sh" ] && return
+  if ! "$HERE/guest/mkinitramfs.sh" "$PEERS"; then skip "guest initramfs: see the message above"; fi
+}
+
+set_hugepages() {
+  local want=${VS_HUGEPAGES:-1024} have file=/proc/sys/vm/nr_hugepages
+  [ "$want" = 0 ] && return
+  have=$(cat $file 2>/dev/null || echo 0)
+  [ "$have" -ge "$want" ] && return
+  if [ ! -w $file ]; then
+    skip "huge pages: $have of $want 2 MB pages; need root: sysctl vm.nr_hugepages=$want (the peers need them, the switch does not)"
+    return
+  fi
+  echo "$want" >$file
+  have=$(cat $file)
+  [ "$have" -ge "$want" ] || skip "huge pages: the kernel gave $have of $want"
+}
+
+mount_hugetlbfs() {
+  [ "$(id -u)" = 0 ] || return
+  grep -q ' hugetlbfs ' /proc/mounts && return
+  mkdir -p /dev/hugepages && mount -t hugetlbfs none /dev/hugepages 2>/dev/null ||
+    skip "huge pages: /dev/hugepages cannot be mounted here (OVS-DPDK in the benchmark needs it)"
+}
+
+if [ "$(uname -m)" != x86_64 ]; then
+  say "nothing installed: the peers are set up for x86_64 only (this is $(uname -m))"
+  exit 0
+fi
+mkdir -p "$PEERS" || { say "cannot create $PEERS: set VS_PEERS to a directory that can be written"; exit 1; }
+install_packages
+install_qemu
+install_kernel
+build_initramfs
+set_hugepages
+mount_hugetlbfs
+for line in "${SKIPPED[@]+"${SKIPPED[@]}"}"; do say "SKIPPED $line"; done
+[ ${#SKIPPED[@]} -eq 0 ] && say "all there ($PEERS)"
+exit 0
