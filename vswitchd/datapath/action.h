@@ -1,0 +1,50 @@
+/* action.h: datapath actions, the flat form into which the control plane compiles OpenFlow actions.
+ *
+ * A rule carries an array of these; a program is a flat list of them. Values and masks are big-endian, right-aligned to the
+ * member's size in struct vs_key (the first `size` bytes of value), already shifted as they lie in the key (VLAN_PCP,
+ * IP_DSCP ...): so the datapath ORs and ANDs whole members.
+ *
+ * Thread safety: plain values.
+ */
+#ifndef VS_ACTION_H
+#define VS_ACTION_H
+
+#include "base.h"
+#include "flow_key.h"
+
+enum vs_action_type {
+    VS_ACT_OUTPUT,     /* arg: OpenFlow port number (real, or one of VS_OFPP_*); max_len for CONTROLLER; aux: enum vs_punt_reason */
+    VS_ACT_GROUP,      /* arg: group id; the group is looked up when the action runs */
+    VS_ACT_SET_FIELD,  /* field, value, mask (all ones: whole field) */
+    VS_ACT_PUSH_VLAN,  /* arg: TPID; the new tag copies VID and PCP of the outermost tag, or is 0 */
+    VS_ACT_POP_VLAN,
+    VS_ACT_DEC_TTL,    /* IPv4 TTL or IPv6 hop limit; at 1 or 0 the packet is punted (if OFPC allows) and dropped */
+    VS_ACT_SET_TTL,    /* arg: value */
+    VS_ACT_DROP,       /* arg: enum vs_drop: ends the program with a reason */
+    VS_N_ACTIONS,
+};
+
+/* Reserved ports of OpenFlow 1.3 (A.2.1). */
+enum {
+    VS_OFPP_MAX_LOW = 0xff00,
+};
+
+enum vs_punt_reason {
+    VS_PUNT_NO_MATCH = 0, /* OFPR_NO_MATCH */
+    VS_PUNT_ACTION = 1,   /* OFPR_ACTION */
+    VS_PUNT_TTL = 2,      /* OFPR_INVALID_TTL */
+};
+
+struct vs_action {
+    uint16_t type;  /* enum vs_action_type */
+    uint16_t field; /* enum vs_field */
+    uint32_t arg;
+    uint16_t max_len; /* OUTPUT to CONTROLLER: bytes wanted, 0xffff whole (OFPCML_NO_BUFFER) */
+    uint16_t aux;
+    uint32_t pad;
+    uint8_t value[16];
+    uint8_t mask[16];
+};
+VS_ASSERT_SIZE(struct vs_action, 48);
+
+#endif

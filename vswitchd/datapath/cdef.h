@@ -1,0 +1,12 @@
+/* cdef.h: all public headers, in order, for cffi. Add a header of yours here when Python is to see it. */
+#include "base.h"
+#include "drop.h"
+#include "flow_key.h"
+#include "packet.h"
+#include "port.h"
+#include "action.h"
+#include "parse.h"
+#include "edit.h"
+#include "mac_table.h"
+#include "offload.h"
+#include "qsbr.h"

@@ -1,0 +1,32 @@
+/* edit.h: changing a packet's headers, checksums kept right.
+ *
+ * How it works: each function changes the head of one packet that was parsed (layer offsets set) and is not queued, and
+ * keeps IPv4, TCP, UDP, ICMP and ICMPv6 checksums right by incremental update (RFC 1624); a UDP checksum of zero stays zero
+ * on IPv4 (RFC 768); with VS_CSUM_PARTIAL only the pseudo-header sum in the field is updated when addresses change, and ports
+ * need no update at all. Fragments other than the first have no L4 header to mend. Layer offsets, csum_start, head_len and
+ * frame_len follow pushed and popped tags. A function that cannot apply returns -1 and leaves the packet as it was.
+ * vs_edit_key does to a key what the action does to the packet, for the tables after it.
+ *
+ * Thread safety: works on its arguments only.
+ */
+#ifndef VS_EDIT_H
+#define VS_EDIT_H
+
+#include "action.h"
+#include "packet.h"
+
+int vs_edit_set_field(struct vs_packet *p, enum vs_field field, const uint8_t *value, const uint8_t *mask);
+int vs_edit_push_vlan(struct vs_packet *p, uint16_t tpid, uint16_t tci); /* tci without VS_TCI_PRESENT; -1: no headroom */
+int vs_edit_pop_vlan(struct vs_packet *p);
+int vs_edit_dec_ttl(struct vs_packet *p); /* 1: the TTL was 0 or 1, packet unchanged; 0: done; -1: not IP */
+int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl);
+
+/* Apply a SET_FIELD, PUSH_VLAN, POP_VLAN, DEC_TTL or SET_TTL action to a key. Other actions change nothing. */
+void vs_edit_key(struct vs_key *key, const struct vs_action *a);
+/* Add to `mask` the bits of the original packet that the action's effect on the key depends on. */
+void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a);
+
+/* For Python and tests: apply n edit actions to a frame in place (room bytes available). Returns the new length or -1. */
+int vs_edit_frame(uint8_t *frame, uint32_t len, uint32_t room, const struct vs_action *actions, int n);
+
+#endif

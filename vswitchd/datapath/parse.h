@@ -1,0 +1,24 @@
+/* parse.h: from bytes to flow key.
+ *
+ * How it works: reads the head of the packet only, never past head_len; a header that is cut short leaves the fields
+ * of its layer zero and the layer offset VS_L_NONE (the packet still travels by what is known). Handles Ethernet II
+ * and 802.3/LLC-SNAP, up to two VLAN tags (0x8100, 0x88a8), ARP, IPv4 (options, fragments), IPv6 (extension headers
+ * as OFPIEH_* bits, fragments), TCP, UDP, ICMP, ICMPv6 with neighbour discovery (target, SLL, TLL options), SCTP ports.
+ * The whole key is written (absent fields zero); blocks 1 and 2 are only zeroed when they were not zero before, which
+ * the caller's `dirty` map says: bit 1 for block 1, bit 2 for block 2; the parser updates it.
+ * Side effect: l3_ofs, l4_ofs and n_tags of the packet are set.
+ *
+ * Thread safety: works on its arguments only.
+ */
+#ifndef VS_PARSE_H
+#define VS_PARSE_H
+
+#include "flow_key.h"
+#include "packet.h"
+
+/* in_port and bridge of the key are set from the packet's in_port and from `bridge`. */
+void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t *dirty);
+/* The same on one frame, for Python, tools and fuzzers. Offsets are returned in ofs[0] (l3), ofs[1] (l4), ofs[2] (tags). */
+void vs_parse_frame(const uint8_t *frame, uint32_t len, uint32_t in_port, struct vs_key *key, uint16_t *ofs);
+
+#endif
