@@ -1,0 +1,79 @@
+# make run | make test: the two commands. Everything else is a part of one of them.
+SHELL := /bin/bash
+.SHELLFLAGS := -e -u -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+ASAN_TREE := build/asan-tree
+# The slow tests with real peers run on the native build; the sanitizer run takes all the others.
+ASAN_DESELECT := --ignore=tests/interop --ignore=tests/bench
+C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
+
+.PHONY: run test build peers pytest test-asan bench check format clean
+
+run: build
+	@exec $(PY) -m vswitchd --demo --state "$(STATE)"
+
+# The summary line of pytest comes last, so that it is what a log ends with.
+test: build peers
+	@mkdir -p build
+	$(PY) -m pytest $(PYTEST_ARGS) 2>&1 | tee build/pytest.log
+	@$(MAKE) test-asan
+	@$(MAKE) check
+	@tail -n 1 build/pytest.log
+
+build: $(READY)
+	@$(PY) vswitchd/datapath/build.py >/dev/null
+
+$(READY): pyproject.toml deploy/build-deps.sh
+	@PYTHON="$(PYTHON)" deploy/build-deps.sh
+	@test -x $(PY) || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	  print("\n".join(p["project"]["dependencies"] + p["project"]["optional-dependencies"]["test"] + p["build-system"]["requires"]))' \
+	  >$(VENV)/requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+peers:
+	@tests/peers/install.sh
+	@if [ -x tests/peers/ryu_venv.sh ]; then tests/peers/ryu_venv.sh; fi
+
+# A copy of the tree with its own extension under AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are left
+# out: the interpreter itself keeps memory to its end.
+test-asan: build
+	@mkdir -p $(ASAN_TREE)
+	@for part in vswitchd ctl tests; do \
+	  mkdir -p $(ASAN_TREE)/$$part; (cd $$part && tar -cf - --exclude='*.so' --exclude=__pycache__ .) | \
+	  tar -C $(ASAN_TREE)/$$part -xf -; done
+	@cp pyproject.toml README.md $(ASAN_TREE)/
+	@VS_SANITIZE=1 $(PY) $(ASAN_TREE)/vswitchd/datapath/build.py >/dev/null
+	@cd $(ASAN_TREE) && PYTHONPATH="$$PWD" PYTHONMALLOC=malloc VS_ASAN=1 \
+	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
+	  "$(CURDIR)/$(PY)" -m pytest $(ASAN_DESELECT) $(PYTEST_ARGS)
+
+bench: build peers
+	@$(PY) -m tests.bench $(BENCH_ARGS)
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(if $(C_FILES),$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES))
+
+format: $(READY)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix --exit-zero .
+	$(if $(C_FILES),$(VENV)/bin/clang-format -i $(C_FILES))
+
+clean:
+	rm -rf build dist *.egg-info vswitchd/_core*.so run-state
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
