@@ -1,0 +1,74 @@
+"""The table of messages: which class is which type in which versions, and how its body lies on the wire.
+
+A row is added by the decorator above each message class, so class and row stand together:
+
+    @message(OFPT.ROLE_REQUEST, "I4xQ")
+    @dataclass(frozen=True, slots=True)
+    class RoleRequest(Message): ...
+
+Multipart bodies are rows too, under (type, multipart type). `BY_KEY[version]` and
+`BY_CLASS[version]` find a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vswitchd.ofproto.constants import OFP_VERSION_13, OFPT
+from vswitchd.ofproto.wire import Codec, Layout, Pad, Reader
+
+M = TypeVar("M", bound="type[Message]")
+Key = int | tuple[int, int]
+Check = Callable[[Any], None]
+
+
+class Message:
+    """Any message, without its xid."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One message in one version: `key` is its type, or (type, multipart type)."""
+
+    key: Key
+    cls: type[Message]
+    body: Layout
+    check: Check | None
+
+    def read(self, rd: Reader, flags: int | None = None) -> Message:
+        """Read the body (all of it) and check the values."""
+        values = self.body.values(rd)
+        rd.finish()
+        if flags is not None:
+            values.append(flags)
+        msg: Message = self.cls(*values)
+        if self.check is not None:
+            self.check(msg)
+        return msg
+
+
+BY_KEY: dict[int, dict[Key, Row]] = {}
+BY_CLASS: dict[int, dict[type[Message], Row]] = {}
+# What every version of OpenFlow shares and a peer may send before the version is agreed on (7.5).
+ANY_VERSION = (OFPT.HELLO, OFPT.ERROR, OFPT.ECHO_REQUEST, OFPT.ECHO_REPLY)
+
+
+def message(
+    kind: int | tuple[int, int], fmt: str = "", *parts: Codec | Pad, text: tuple[str, ...] = (),
+    versions: tuple[int, ...] = (OFP_VERSION_13,), check: Check | None = None,
+) -> Callable[[M], M]:  # fmt: skip
+    """Add a message class to the table; `check` raises OFError for values that this version cannot mean."""
+
+    def add(cls: M) -> M:
+        extra = 1 if isinstance(kind, tuple) else 0  # the flags of a multipart message, its last field
+        row = Row(kind, cls, Layout(cls, fmt, *parts, text=text, extra=extra), check)
+        for version in versions:
+            BY_KEY.setdefault(version, {})[kind] = row
+            BY_CLASS.setdefault(version, {})[cls] = row
+        return cls
+
+    return add

@@ -1,0 +1,274 @@
+"""A bounded reader and the codecs that everything on the wire is composed of: struct, list, TLV, sized element.
+
+A codec has `read(reader) -> value` and `write(value, version) -> bytes`. A `Reader` walks a window of an immutable
+buffer; running out of it raises the OFError that fits where we are (`short`), so no codec checks a length by itself.
+Every list element consumes at least its header or is refused: reading ends after at most len(buffer) steps.
+Nothing here keeps state; any thread may use it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, Protocol
+
+from vswitchd.ofproto.errors import EncodeError, OFError
+
+_U16 = struct.Struct("!H")
+_TLV = struct.Struct("!HH")
+
+
+class Reader:
+    """A window [pos, end) on `data`; `short` is the error for running out of it, `version` the wire version."""
+
+    __slots__ = ("data", "end", "pos", "short", "version")
+
+    def __init__(self, data: bytes, pos: int, end: int, short: IntEnum, version: int) -> None:
+        self.data = data
+        self.pos = pos
+        self.end = end
+        self.short = short
+        self.version = version
+
+    def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Read one struct."""
+        pos = self.pos
+        after = pos + layout.size
+        if after > self.end:
+            raise OFError(self.short, f"{layout.size} bytes are needed, {self.end - pos} are left")
+        self.pos = after
+        return layout.unpack_from(self.data, pos)
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes."""
+        if self.pos + size > self.end:
+            raise OFError(self.short, f"{size} bytes are needed, {self.end - self.pos} are left")
+        self.pos += size
+
+    def sub(self, size: int, short: IntEnum | None = None) -> Reader:
+        """Return a reader of the next `size` bytes and pass over them."""
+        pos = self.pos
+        self.skip(size)
+        return Reader(self.data, pos, pos + size, self.short if short is None else short, self.version)
+
+    def rest(self) -> bytes:
+        """Return everything that is left."""
+        pos, self.pos = self.pos, self.end
+        return self.data[pos : self.end]
+
+    def finish(self) -> None:
+        """Refuse trailing bytes."""
+        if self.pos != self.end:
+            raise OFError(self.short, f"{self.end - self.pos} bytes too many")
+
+
+class Codec(Protocol):
+    """How a value is read and written."""
+
+    def read(self, rd: Reader, /) -> Any:
+        """Read a value, or raise OFError."""
+
+    def write(self, value: Any, version: int, /) -> bytes:
+        """Write a value; struct.error or EncodeError where it does not fit."""
+
+
+class Rest:
+    """All the bytes that are left."""
+
+    def read(self, rd: Reader) -> bytes:
+        """Read them."""
+        return rd.rest()
+
+    def write(self, value: bytes, _version: int) -> bytes:
+        """Write them."""
+        return value
+
+
+class Counted:
+    """A codec behind a prefix (a struct format with one number) that counts its bytes."""
+
+    def __init__(self, prefix: str, inner: Codec) -> None:
+        self.prefix = struct.Struct("!" + prefix)
+        self.inner = inner
+
+    def read(self, rd: Reader) -> Any:
+        """Read the count and what it counts."""
+        (size,) = rd.unpack(self.prefix)
+        return self.inner.read(rd.sub(size))
+
+    def write(self, value: Any, version: int) -> bytes:
+        """Write the count and what it counts."""
+        body = self.inner.write(value, version)
+        return self.prefix.pack(len(body)) + body
+
+
+class Pad:
+    """Bytes that mean nothing and make no field."""
+
+    def __init__(self, size: int) -> None:
+        self.zeros = bytes(size)
+
+
+class Layout:
+    """A dataclass on the wire: one struct for its first fields, then one codec for each further one.
+
+    `fmt` is a struct format (big endian, "x" for padding) that fills the fields in their order; `parts` are codecs for
+    the next fields, or `Pad`. `text` names bytes fields that hold NUL-padded text. `extra` trailing fields are not on
+    this part of the wire (the caller of `values()` adds them).
+    """
+
+    def __init__(self, cls: Any, fmt: str, *parts: Codec | Pad, text: tuple[str, ...] = (), extra: int = 0) -> None:
+        self.cls = cls
+        self.fixed = struct.Struct("!" + fmt)
+        self.parts = parts
+        names = list(cls.__dataclass_fields__)
+        if extra:
+            del names[-extra:]
+        n_parts = sum(not isinstance(part, Pad) for part in parts)
+        n_fixed = len(self.fixed.unpack(bytes(self.fixed.size)))
+        if n_fixed + n_parts != len(names):
+            raise TypeError(f"{cls.__name__} has {len(names)} fields, its layout {n_fixed + n_parts}")
+        self.text = tuple(names.index(name) for name in text)
+        self.get = _getter(names[:n_fixed])
+        self.tail = tuple(names[n_fixed:])
+
+    def values(self, rd: Reader) -> list[Any]:
+        """Read the fields' values in their order."""
+        values = list(rd.unpack(self.fixed))
+        for index in self.text:
+            values[index] = values[index].split(b"\0", 1)[0].decode("utf-8", "replace")
+        for part in self.parts:
+            if isinstance(part, Pad):
+                rd.skip(len(part.zeros))
+            else:
+                values.append(part.read(rd))
+        return values
+
+    def read(self, rd: Reader) -> Any:
+        """Read one object."""
+        return self.cls(*self.values(rd))
+
+    def write(self, value: Any, version: int) -> bytes:
+        """Write one object."""
+        fixed = self.get(value)
+        if self.text:
+            fixed = tuple(v.encode() if isinstance(v, str) else v for v in fixed)
+        out = self.fixed.pack(*fixed)
+        if not self.parts:
+            return out
+        chunks = [out]
+        tail = iter(self.tail)
+        for part in self.parts:
+            if isinstance(part, Pad):
+                chunks.append(part.zeros)
+            else:
+                chunks.append(part.write(getattr(value, next(tail)), version))
+        return b"".join(chunks)
+
+
+def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return lambda _value: ()
+    if len(names) == 1:
+        single = attrgetter(names[0])
+        return lambda value: (single(value),)
+    return attrgetter(*names)
+
+
+class Sized:
+    """An element that holds its own length (u16 at offset `at`; the layout has padding there)."""
+
+    def __init__(self, layout: Layout, at: int, bad_len: IntEnum | None = None) -> None:
+        self.layout = layout
+        self.at = at
+        self.least = layout.fixed.size
+        self.bad_len = bad_len
+
+    def read(self, rd: Reader) -> Any:
+        """Read one element; its parts must fill it exactly."""
+        bad_len = rd.short if self.bad_len is None else self.bad_len
+        if rd.end - rd.pos < self.least:
+            raise OFError(bad_len, f"{rd.end - rd.pos} bytes left for a {self.layout.cls.__name__}")
+        (length,) = _U16.unpack_from(rd.data, rd.pos + self.at)
+        if length < self.least or length > rd.end - rd.pos:
+            raise OFError(bad_len, f"a {self.layout.cls.__name__} of {length} bytes")
+        inner = rd.sub(length, bad_len)
+        value = self.layout.read(inner)
+        inner.finish()
+        return value
+
+    def write(self, value: Any, version: int) -> bytes:
+        """Write one element."""
+        body = self.layout.write(value, version)
+        return body[: self.at] + _U16.pack(len(body)) + body[self.at + 2 :]
+
+
+class ListOf:
+    """As many elements as fill the reader, as a tuple."""
+
+    def __init__(self, element: Codec) -> None:
+        self.element = element
+
+    def read(self, rd: Reader) -> tuple[Any, ...]:
+        """Read elements to the end."""
+        read = self.element.read
+        out = []
+        while rd.pos < rd.end:
+            out.append(read(rd))
+        return tuple(out)
+
+    def write(self, value: tuple[Any, ...], version: int) -> bytes:
+        """Write all elements."""
+        write = self.element.write
+        return b"".join([write(item, version) for item in value])
+
+
+class Tlv:
+    """One of several elements that begin with u16 type and u16 length.
+
+    `rows` gives, for each version, the layout of each type (what follows the four bytes). `align` is the multiple that
+    a length must have; with `padded` the length excludes the padding that follows the element up to 8 bytes.
+    """
+
+    def __init__(
+        self, rows: Mapping[int, Mapping[int, Layout]], bad_type: IntEnum, bad_len: IntEnum, *, padded: bool = False
+    ) -> None:
+        self.rows = rows
+        self.bad_type = bad_type
+        self.bad_len = bad_len
+        self.padded = padded
+        self.types = {
+            version: {layout.cls: (kind, layout) for kind, layout in table.items()} for version, table in rows.items()
+        }
+
+    def read(self, rd: Reader) -> Any:
+        """Read one element; unknown types and bad lengths are refused with this union's codes."""
+        left = rd.end - rd.pos
+        if left < 4:
+            raise OFError(self.bad_len, f"{left} bytes left for a header of 4")
+        kind, length = _TLV.unpack_from(rd.data, rd.pos)
+        layout = self.rows[rd.version].get(kind)
+        if layout is None:
+            raise OFError(self.bad_type, f"unknown type {kind}")
+        size = (length + 7) & ~7 if self.padded else length
+        if length < 4 or size > left or (length & 7 and not self.padded):
+            raise OFError(self.bad_len, f"a {layout.cls.__name__} of {length} bytes")
+        inner = Reader(rd.data, rd.pos + 4, rd.pos + length, self.bad_len, rd.version)
+        value = layout.read(inner)
+        inner.finish()
+        rd.pos += size
+        return value
+
+    def write(self, value: Any, version: int) -> bytes:
+        """Write one element."""
+        try:
+            kind, layout = self.types[version][value.__class__]
+        except KeyError:
+            raise EncodeError(f"{value.__class__.__name__} cannot stand here in version {version:#04x}") from None
+        body = layout.write(value, version)
+        length = 4 + len(body)
+        if self.padded:
+            body += bytes(-length % 8)
+        return _TLV.pack(kind, length) + body
