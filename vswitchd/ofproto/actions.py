@@ -8,7 +8,7 @@ from vswitchd.ofproto.constants import OFP_VERSION_13, OFPAT, OFPCML_NO_BUFFER
 from vswitchd.ofproto.errors import OFPBAC, OFPBMC, EncodeError, OFError
 from vswitchd.ofproto.fields import ETH_MPLS, ETH_MPLS_MC, ETH_PBB, ETH_QINQ, ETH_VLAN, Field
 from vswitchd.ofproto.oxm import FieldMatch, read_oxm, write_oxm
-from vswitchd.ofproto.wire import Layout, ListOf, Reader, Rest, Tlv
+from vswitchd.ofproto.wire import Layout, ListOf, Reader, Rest, Tlv, TypedCodec
 
 
 class Action:
@@ -175,7 +175,7 @@ class _Ethertype(Layout):
         return action
 
 
-_V13: dict[int, Layout | _SetField] = {
+_V13: dict[int, TypedCodec] = {
     OFPAT.OUTPUT: Layout(Output, "IH6x"),
     OFPAT.COPY_TTL_OUT: Layout(CopyTtlOut, "4x"),
     OFPAT.COPY_TTL_IN: Layout(CopyTtlIn, "4x"),

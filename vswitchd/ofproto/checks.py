@@ -1,4 +1,4 @@
-"""Values that a message may not have whatever the switch's state is: the codes of the *_MOD_FAILED errors (7.4.4)."""
+"""Values that no message may have, whatever the state of the switch: codes of *_MOD_FAILED (1.3.5, 7.4.4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from vswitchd.ofproto.errors import OFPFMFC, OFPGMFC, OFPMMFC, OFPRRFC, OFPSCFC,
 if TYPE_CHECKING:
     from vswitchd.ofproto.messages import FlowMod, GroupMod, MeterMod, RoleRequest, SetConfig
 
-_FLOW_FLAGS = int(OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP | OFPFF.RESET_COUNTS | OFPFF.NO_PKT_COUNTS | OFPFF.NO_BYT_COUNTS)
+_FLOW_FLAGS = int(
+    OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP | OFPFF.RESET_COUNTS | OFPFF.NO_PKT_COUNTS | OFPFF.NO_BYT_COUNTS
+)
 _METER_FLAGS = int(OFPMF.KBPS | OFPMF.PKTPS | OFPMF.BURST | OFPMF.STATS)
 
 

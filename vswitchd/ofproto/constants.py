@@ -1,7 +1,8 @@
-"""The numbers of OpenFlow under the specification's names: `OFPFC.ADD` is OFPFC_ADD (OpenFlow 1.3.5, section 7).
+"""The numbers of OpenFlow under the specification's names: `OFPFC.ADD` is OFPFC_ADD (1.3.5, section 7).
 
-Each enum is called like the prefix of its members. Decoded messages hold plain ints, so that a number that we do not
-know survives; compare them with the members (`msg.command == OFPFC.ADD`) or name them with `name_of()`.
+Each enum is called like the prefix of its members. Decoded messages hold plain ints, so that a number that we
+do not know survives; compare them with the members (`msg.command == OFPFC.ADD`) or name them with
+`name_of()`.
 """
 
 from __future__ import annotations

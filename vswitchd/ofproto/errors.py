@@ -1,7 +1,8 @@
-"""What goes wrong in OpenFlow: error types and codes (1.3.5, section 7.4.4) and the exceptions that carry them.
+"""What goes wrong in OpenFlow: error types and codes (1.3.5, section 7.4.4) and their exceptions.
 
     OFError       a message that we refuse; has the type, code and data of the OFPT_ERROR to answer with
-    EncodeError   a message of ours that cannot be written (a number out of its range, longer than 65535 bytes)
+    EncodeError   a message of ours that cannot be written (a number out of its range, longer than 65535
+    bytes)
 
 Each enum of codes belongs to one type, so `OFError(OFPBRC.BAD_LEN)` says both.
 """
@@ -234,7 +235,7 @@ _TYPE_OF = {codes: kind for kind, codes in CODES.items()}
 
 
 def error_name(kind: int, code: int) -> str:
-    """Name an error as ovs-ofctl does: `error_name(1, 6)` is "OFPBRC_BAD_LEN"; unknown ones keep their numbers."""
+    """Name an error: `error_name(1, 6)` is "OFPBRC_BAD_LEN"; unknown ones keep their numbers."""
     codes = CODES.get(OFPET(kind)) if kind in OFPET.__members__.values() else None
     if codes is None or code not in codes.__members__.values():
         return f"type {kind}, code {code}"
@@ -244,8 +245,9 @@ def error_name(kind: int, code: int) -> str:
 class OFError(Exception):
     """A refused message. `type` and `code` are those of OFPT_ERROR.
 
-    `data` is what the answer carries (at least the first 64 bytes of the message, filled in by `decode()`; text for
-    HELLO_FAILED), `xid` that of the refused message where it could be read, `detail` a line for our own log.
+    `data` is what the answer carries (at least the first 64 bytes of the message, filled in by `decode()`;
+    text for HELLO_FAILED), `xid` that of the refused message where it could be read, `detail` a line for our
+    own log.
     """
 
     def __init__(self, code: IntEnum, detail: str = "", data: bytes = b"", xid: int = 0) -> None:

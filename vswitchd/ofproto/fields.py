@@ -1,8 +1,8 @@
 """The table of match fields: every OXM field of OpenFlow 1.3.5 (7.2.3.7), one row each, and two of Nicira's.
 
-A row holds what the wire needs (class, number, bits, bytes), what the specification demands (maskable, prerequisites,
-usable in set-field) and how Open vSwitch writes it (names, format). The order of the rows is the canonical order of a
-match: prerequisites come first.
+A row holds what the wire needs (class, number, bits, bytes), what the specification demands (maskable,
+prerequisites, usable in set-field) and how Open vSwitch writes it (names, format). The order of the rows is
+the canonical order of a match: prerequisites come first.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ Prereq = tuple[str, tuple[int, ...]]
 class Field:
     """One match field. Rows are compared by identity.
 
-    name: the specification's (OXM_OF_ETH_DST is "eth_dst"). prereqs: (field name, allowed values) pairs that must all
-    hold; no values means that the VLAN-present bit must be set. texts: names in Open vSwitch's flow syntax, first the
-    one that ovs-ofctl prints in a match. since: the first version (wire number) whose messages may carry the field.
+    name: the specification's (OXM_OF_ETH_DST is "eth_dst"). prereqs: (field name, allowed values) pairs that
+    must all hold; no values means that the VLAN-present bit must be set. texts: names in Open vSwitch's flow
+    syntax, first the one that ovs-ofctl prints in a match. since: the first version (wire number) whose
+    messages may carry the field.
     """
 
     name: str
@@ -101,9 +102,9 @@ _ICMP = (_V4, ("ip_proto", (IP_ICMP,)))
 _ICMPV6 = (_V6, ("ip_proto", (IP_ICMPV6,)))
 _ND: Prereq = ("icmpv6_type", (135, 136))
 
-# M: maskable. S: may stand in a set-field action (7.2.5: all but the two in-ports and metadata; we leave out what
-# would make a packet of another kind: eth_type, ip_proto, ipv6_exthdr). The ports of TCP, UDP and SCTP are maskable
-# here, as in Open vSwitch, though 7.2.3.7 does not ask for it.
+# M: maskable. S: may stand in a set-field action (7.2.5: all but the two in-ports and metadata; we leave out
+# what would make a packet of another kind: eth_type, ip_proto, ipv6_exthdr). The ports of TCP, UDP and SCTP
+# are maskable here, as in Open vSwitch, though 7.2.3.7 does not ask for it.
 _TABLE: tuple[tuple[int, str, int, str, tuple[Prereq, ...], Form, tuple[str, ...]], ...] = (
     (0, "in_port", 32, "", (), Form.PORT, ("in_port",)),
     (1, "in_phy_port", 32, "", (("in_port", ()),), Form.PORT, ("in_phy_port",)),
@@ -154,10 +155,12 @@ def _row(rank: int, row: tuple[int, str, int, str, tuple[Prereq, ...], Form, tup
     return Field(name, number, bits, size, "M" in flags, "S" in flags, prereqs, form, texts, rank=rank)
 
 
-# Open vSwitch's, so that nw_ttl= and tcp_flags= can be said in OpenFlow 1.3 (its other fields are a later issue).
+# Open vSwitch's, so that nw_ttl= and tcp_flags= can be said in OpenFlow 1.3 (its other fields are a later
+# issue).
 _NX = (
     Field(
-        "nw_ttl", 29, 8, 1, False, True, (_IP,), Form.DECIMAL, ("nw_ttl",), oxm_class=OFPXMC.NXM_1, rank=len(_TABLE)
+        "nw_ttl", 29, 8, 1, False, True, (_IP,), Form.DECIMAL, ("nw_ttl",), oxm_class=OFPXMC.NXM_1,
+        rank=len(_TABLE)
     ),
     Field(
         "tcp_flags", 34, 12, 2, True, False, (_IP, _TCP), Form.TCP_FLAGS, ("tcp_flags",),

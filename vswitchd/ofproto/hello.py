@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.constants import OFPHET
 from vswitchd.ofproto.errors import OFError
-from vswitchd.ofproto.wire import Reader
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.wire import Reader
 
 _HEAD = struct.Struct("!HH")
 
@@ -28,7 +31,9 @@ class HelloElements:
             rd.skip(min(-length % 8, rd.end - rd.pos))
             if kind == OFPHET.VERSIONBITMAP:
                 words = struct.unpack(f"!{len(body) // 4}I", body[: len(body) & ~3])
-                versions |= {32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1}
+                versions |= {
+                    32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1
+                }
         return frozenset(versions)
 
     def write(self, value: frozenset[int], _version: int) -> bytes:
@@ -37,7 +42,11 @@ class HelloElements:
             return b""
         words = [sum(1 << v % 32 for v in value if v // 32 == i) for i in range(max(value) // 32 + 1)]
         length = 4 + 4 * len(words)
-        return _HEAD.pack(OFPHET.VERSIONBITMAP, length) + struct.pack(f"!{len(words)}I", *words) + bytes(-length % 8)
+        return (
+            _HEAD.pack(OFPHET.VERSIONBITMAP, length)
+            + struct.pack(f"!{len(words)}I", *words)
+            + bytes(-length % 8)
+        )
 
 
 class HeaderVersion:

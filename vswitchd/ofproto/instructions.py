@@ -1,4 +1,4 @@
-"""Instructions: what a flow entry does in its table (1.3.5, section 7.2.4), one dataclass and one row each."""
+"""Instructions: what a flow entry does in its table (1.3.5, section 7.2.4), a class and a row each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All messages of OpenFlow 1.3.5 but the multipart ones (sections 7.3 to 7.5); field names are the specification's."""
+"""The messages of OpenFlow 1.3.5 that are not multipart (7.3 to 7.5), with the specification's field names."""
 
 from __future__ import annotations
 
@@ -27,20 +27,29 @@ from vswitchd.ofproto.hello import HEADER_VERSION, HELLO_ELEMENTS
 from vswitchd.ofproto.instructions import INSTRUCTIONS, Instruction
 from vswitchd.ofproto.oxm import MATCH, Match
 from vswitchd.ofproto.registry import Message, message
-from vswitchd.ofproto.structures import BUCKETS, METER_BANDS, PACKET_QUEUE, PORT, Bucket, MeterBand, PacketQueue, Port
+from vswitchd.ofproto.structures import (
+    BUCKETS,
+    METER_BANDS,
+    PACKET_QUEUE,
+    PORT,
+    Bucket,
+    MeterBand,
+    PacketQueue,
+    Port,
+)
 from vswitchd.ofproto.wire import Counted, ListOf, Pad, Rest
 
 
 @message(OFPT.HELLO, "", HELLO_ELEMENTS, HEADER_VERSION)
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """The versions of the peer's bitmap, empty where it sent none; `version` is that of the message's header (7.5.1)."""
+    """The versions of the bitmap, empty where there is none; `version` is that of the header (7.5.1)."""
 
     versions: frozenset[int] = frozenset()
     version: int = OFP_VERSION_13
 
     def agree(self, ours: frozenset[int]) -> int | None:
-        """Return the version to speak with the sender of this hello, for us who speak `ours` (6.3.1), or None."""
+        """Return the version to speak with the sender of this hello if we speak `ours` (6.3.1), or None."""
         if self.versions:
             return max(self.versions & ours, default=None)
         version = min(self.version, max(ours))
@@ -70,7 +79,7 @@ class Error(Message):
 @message(OFPT.ECHO_REQUEST, "", Rest())
 @dataclass(frozen=True, slots=True)
 class EchoRequest(Message):
-    """Are you there?"""
+    """Ask whether the peer is there."""
 
     data: bytes = b""
 
@@ -78,7 +87,7 @@ class EchoRequest(Message):
 @message(OFPT.ECHO_REPLY, "", Rest())
 @dataclass(frozen=True, slots=True)
 class EchoReply(Message):
-    """I am; with the data of the request."""
+    """Answer with the data of the request."""
 
     data: bytes = b""
 
@@ -96,7 +105,7 @@ class Experimenter(Message):
 @message(OFPT.FEATURES_REQUEST)
 @dataclass(frozen=True, slots=True)
 class FeaturesRequest(Message):
-    """Who are you?"""
+    """Ask who the switch is."""
 
 
 @message(OFPT.FEATURES_REPLY, "QIBB2xI4x")
@@ -138,7 +147,7 @@ class SetConfig(Message):
 @message(OFPT.PACKET_IN, "IHBBQ", MATCH, Pad(2), Rest())
 @dataclass(frozen=True, slots=True)
 class PacketIn(Message):
-    """A packet for the controller; total_len is its full length, data perhaps less; reason is OFPR (7.4.1)."""
+    """A packet for the controller; total_len is its full length, data may be less; reason: OFPR (7.4.1)."""
 
     buffer_id: int = OFP_NO_BUFFER
     total_len: int = 0
@@ -190,7 +199,7 @@ class PacketOut(Message):
 @message(OFPT.FLOW_MOD, "QQBBHHHIIIH2x", MATCH, INSTRUCTIONS, check=checks.flow_mod)
 @dataclass(frozen=True, slots=True)
 class FlowMod(Message):
-    """Add, modify or delete flow entries; command is OFPFC, flags are OFPFF, timeouts in seconds (7.3.4.1)."""
+    """Add, modify or delete flow entries; command: OFPFC, flags: OFPFF, timeouts in seconds (7.3.4.1)."""
 
     cookie: int = 0
     cookie_mask: int = 0

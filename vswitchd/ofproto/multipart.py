@@ -222,7 +222,7 @@ class GroupFeaturesRequest(MultipartRequest):
 @message((_REP, OFPMP.GROUP_FEATURES), "10I")
 @dataclass(frozen=True, slots=True)
 class GroupFeaturesReply(MultipartReply):
-    """What groups can do: `types` is a bitmap of OFPGT, capabilities are OFPGFC, max_ and actions_ are by type."""
+    """What groups can do: types is a bitmap of OFPGT, capabilities are OFPGFC, the rest is by type."""
 
     types: int = 0
     capabilities: int = 0

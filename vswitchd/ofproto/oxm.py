@@ -1,21 +1,24 @@
-"""A match: an immutable ordered set of field constraints, and its wire form, the OXM list (1.3.5, section 7.2.3).
+"""A match: an immutable ordered set of field constraints, and its wire form, the OXM list (1.3.5, 7.2.3).
 
-Reading checks what the specification lets a switch refuse, field by field in wire order: class and number, length,
-mask allowed, value bits outside the mask or the field, prerequisites before their dependants, duplicates. A mask of
-all ones is dropped and a field masked out whole is left out (7.2.3.5), so equal matches have equal entries.
+Reading checks what the specification lets a switch refuse, field by field in wire order: class and number,
+length, mask allowed, value bits outside the mask or the field, prerequisites before their dependants,
+duplicates. A mask of all ones is dropped and a field masked out whole is left out (7.2.3.5), so equal matches
+have equal entries.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vswitchd.ofproto.constants import OFPMT, OFPVID_PRESENT
 from vswitchd.ofproto.errors import OFPBMC, OFError
 from vswitchd.ofproto.fields import BY_NAME, FIELDS, Field
 from vswitchd.ofproto.wire import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _HEAD = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
@@ -41,7 +44,7 @@ class Match:
 
     @classmethod
     def of(cls, *entries: FieldMatch | tuple[Field, int] | tuple[Field, int, int | None]) -> Match:
-        """Check constraints, put them in canonical order and build a match; OFError (BAD_MATCH) if they are bad."""
+        """Check constraints, put them in canonical order and build a match; OFError (BAD_MATCH) if bad."""
         seen: dict[Field, int] = {}
         done = []
         for entry in sorted((FieldMatch(*e) for e in entries), key=lambda e: e.field.rank):
@@ -52,9 +55,12 @@ class Match:
 
     @classmethod
     def named(cls, **values: int | tuple[int, int]) -> Match:
-        """Build a match by field names: `Match.named(in_port=1, eth_type=0x800, ipv4_dst=(0x0A000000, 0xFF000000))`."""
+        """Build a match by field names: `Match.named(eth_type=0x800, ipv4_dst=(0x0A000000, 0xFF000000))`."""
         return cls.of(
-            *((BY_NAME[name], *value) if isinstance(value, tuple) else (BY_NAME[name], value) for name, value in values.items())
+            *(
+                (BY_NAME[name], *value) if isinstance(value, tuple) else (BY_NAME[name], value)
+                for name, value in values.items()
+            )
         )
 
     def get(self, name: str) -> FieldMatch | None:
@@ -88,7 +94,9 @@ def _checked(row: Field, value: int, mask: int | None, seen: dict[Field, int]) -
         if not row.maskable:
             raise OFError(OFPBMC.BAD_MASK, f"{row.name} cannot be masked")
         if value & ~mask:
-            raise OFError(OFPBMC.BAD_WILDCARDS, f"{row.name}={value:#x}/{mask:#x} has bits outside of its mask")
+            raise OFError(
+                OFPBMC.BAD_WILDCARDS, f"{row.name}={value:#x}/{mask:#x} has bits outside of its mask"
+            )
         mask &= ones
         if mask == ones:
             mask = None

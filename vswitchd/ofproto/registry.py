@@ -39,6 +39,16 @@ class Row:
     body: Layout
     check: Check | None
 
+    @property
+    def type(self) -> int:
+        """The message type."""
+        return self.key[0] if isinstance(self.key, tuple) else self.key
+
+    @property
+    def part(self) -> int:
+        """The multipart type."""
+        return self.key[1] if isinstance(self.key, tuple) else 0
+
     def read(self, rd: Reader, flags: int | None = None) -> Message:
         """Read the body (all of it) and check the values."""
         values = self.body.values(rd)

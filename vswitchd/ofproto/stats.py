@@ -1,4 +1,4 @@
-"""The entries of multipart replies: counters of flows, tables, ports, queues, groups, meters (1.3.5, section 7.3.5)."""
+"""The entries of multipart replies: flows, tables, ports, queues, groups, meters (1.3.5, section 7.3.5)."""
 
 from __future__ import annotations
 

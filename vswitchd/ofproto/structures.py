@@ -1,4 +1,4 @@
-"""Structures shared by several messages: ports, queues, buckets, meter bands (1.3.5, sections 7.2.1, 7.2.2, 7.3.4)."""
+"""Structures of several messages: ports, queues, buckets, meter bands (1.3.5, 7.2.1, 7.2.2, 7.3.4)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ _QUEUE_PROPS = {
         OFPQT.EXPERIMENTER: Layout(QueueExperimenter, "4xI4x", Rest()),
     }
 }
-PACKET_QUEUE = Sized(Layout(PacketQueue, "II2x6x", ListOf(Tlv(_QUEUE_PROPS, OFPBRC.BAD_LEN, OFPBRC.BAD_LEN))), at=8)
+PACKET_QUEUE = Sized(
+    Layout(PacketQueue, "II2x6x", ListOf(Tlv(_QUEUE_PROPS, OFPBRC.BAD_LEN, OFPBRC.BAD_LEN))), at=8
+)
 
 
 @dataclass(frozen=True, slots=True)

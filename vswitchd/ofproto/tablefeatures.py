@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from vswitchd.ofproto.constants import OFPIT, OFPTFPT, OFPXMC
+from vswitchd.ofproto.constants import OFPTFPT, OFPXMC
 from vswitchd.ofproto.errors import OFPTFFC, OFError
 from vswitchd.ofproto.wire import Layout, ListOf, Reader, Sized
 
@@ -19,7 +19,8 @@ _EXPERIMENTER = 0xFFFF
 class TableProperty:
     """A list of ids of one kind (OFPTFPT): instruction types, action types, table numbers, or OXM headers.
 
-    An id of an experimenter is (its number << 32) plus the ordinary id (type 0xffff, or a header of class 0xffff).
+    An id of an experimenter is (its number << 32) plus the ordinary id (type 0xffff, or a header of class
+    0xffff).
     """
 
     type: int
@@ -103,7 +104,8 @@ class TablePropertyCodec:
         inner = rd.sub(length - 4, OFPTFFC.BAD_LEN)
         rd.skip(-length % 8)
         if kind in _OPAQUE:
-            return ExperimenterProperty(kind, *inner.unpack(_EXP), inner.rest())
+            experimenter, exp_type = inner.unpack(_EXP)
+            return ExperimenterProperty(kind, experimenter, exp_type, inner.rest())
         if kind in _TABLES:
             return TableProperty(kind, tuple(inner.rest()))
         if kind in _OXMS:
@@ -125,5 +127,7 @@ class TablePropertyCodec:
 
 
 TABLE_FEATURES = Sized(
-    Layout(TableFeatures, "2xB5x32sQQII", ListOf(TablePropertyCodec()), text=("name",)), at=0, bad_len=OFPTFFC.BAD_LEN
+    Layout(TableFeatures, "2xB5x32sQQII", ListOf(TablePropertyCodec()), text=("name",)),
+    at=0,
+    bad_len=OFPTFFC.BAD_LEN,
 )

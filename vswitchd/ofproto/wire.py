@@ -1,27 +1,29 @@
-"""A bounded reader and the codecs that everything on the wire is composed of: struct, list, TLV, sized element.
+"""A bounded reader and the codecs that messages are composed of: struct, list, TLV, sized element.
 
-A codec has `read(reader) -> value` and `write(value, version) -> bytes`. A `Reader` walks a window of an immutable
-buffer; running out of it raises the OFError that fits where we are (`short`), so no codec checks a length by itself.
-Every list element consumes at least its header or is refused: reading ends after at most len(buffer) steps.
-Nothing here keeps state; any thread may use it.
+A codec has `read(reader) -> value` and `write(value, version) -> bytes`. A `Reader` walks a window of an
+immutable buffer; running out of it raises the OFError that fits where we are (`short`), so no codec checks a
+length by itself. Every list element consumes at least its header or is refused: reading ends after at most
+len(buffer) steps. Nothing here keeps state; any thread may use it.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from enum import IntEnum
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vswitchd.ofproto.errors import EncodeError, OFError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from enum import IntEnum
 
 _U16 = struct.Struct("!H")
 _TLV = struct.Struct("!HH")
 
 
 class Reader:
-    """A window [pos, end) on `data`; `short` is the error for running out of it, `version` the wire version."""
+    """A window [pos, end) on `data`; `short` is the error for running out, `version` the wire version."""
 
     __slots__ = ("data", "end", "pos", "short", "version")
 
@@ -74,6 +76,14 @@ class Codec(Protocol):
         """Write a value; struct.error or EncodeError where it does not fit."""
 
 
+class TypedCodec(Codec, Protocol):
+    """A codec of the objects of one class."""
+
+    @property
+    def cls(self) -> Any:
+        """Return the class."""
+
+
 class Rest:
     """All the bytes that are left."""
 
@@ -114,12 +124,14 @@ class Pad:
 class Layout:
     """A dataclass on the wire: one struct for its first fields, then one codec for each further one.
 
-    `fmt` is a struct format (big endian, "x" for padding) that fills the fields in their order; `parts` are codecs for
-    the next fields, or `Pad`. `text` names bytes fields that hold NUL-padded text. `extra` trailing fields are not on
-    this part of the wire (the caller of `values()` adds them).
+    `fmt` is a struct format (big endian, "x" for padding) that fills the fields in their order; `parts` are
+    codecs for the next fields, or `Pad`. `text` names bytes fields that hold NUL-padded text. The last
+    `extra` fields are not on this part of the wire (the caller of `values()` adds them).
     """
 
-    def __init__(self, cls: Any, fmt: str, *parts: Codec | Pad, text: tuple[str, ...] = (), extra: int = 0) -> None:
+    def __init__(
+        self, cls: Any, fmt: str, *parts: Codec | Pad, text: tuple[str, ...] = (), extra: int = 0
+    ) -> None:
         self.cls = cls
         self.fixed = struct.Struct("!" + fmt)
         self.parts = parts
@@ -228,19 +240,19 @@ class ListOf:
 class Tlv:
     """One of several elements that begin with u16 type and u16 length.
 
-    `rows` gives, for each version, the layout of each type (what follows the four bytes). `align` is the multiple that
-    a length must have; with `padded` the length excludes the padding that follows the element up to 8 bytes.
+    `rows` gives, for each version, the codec of each type (of what follows the four bytes). The length counts
+    the whole element, its padding included, and is a multiple of 8.
     """
 
     def __init__(
-        self, rows: Mapping[int, Mapping[int, Layout]], bad_type: IntEnum, bad_len: IntEnum, *, padded: bool = False
+        self, rows: Mapping[int, Mapping[Any, TypedCodec]], bad_type: IntEnum, bad_len: IntEnum
     ) -> None:
         self.rows = rows
         self.bad_type = bad_type
         self.bad_len = bad_len
-        self.padded = padded
         self.types = {
-            version: {layout.cls: (kind, layout) for kind, layout in table.items()} for version, table in rows.items()
+            version: {codec.cls: (int(kind), codec) for kind, codec in table.items()}
+            for version, table in rows.items()
         }
 
     def read(self, rd: Reader) -> Any:
@@ -252,13 +264,12 @@ class Tlv:
         layout = self.rows[rd.version].get(kind)
         if layout is None:
             raise OFError(self.bad_type, f"unknown type {kind}")
-        size = (length + 7) & ~7 if self.padded else length
-        if length < 4 or size > left or (length & 7 and not self.padded):
+        if length < 8 or length > left or length & 7:
             raise OFError(self.bad_len, f"a {layout.cls.__name__} of {length} bytes")
         inner = Reader(rd.data, rd.pos + 4, rd.pos + length, self.bad_len, rd.version)
         value = layout.read(inner)
         inner.finish()
-        rd.pos += size
+        rd.pos += length
         return value
 
     def write(self, value: Any, version: int) -> bytes:
@@ -266,9 +277,7 @@ class Tlv:
         try:
             kind, layout = self.types[version][value.__class__]
         except KeyError:
-            raise EncodeError(f"{value.__class__.__name__} cannot stand here in version {version:#04x}") from None
+            name = value.__class__.__name__
+            raise EncodeError(f"{name} cannot stand here in version {version:#04x}") from None
         body = layout.write(value, version)
-        length = 4 + len(body)
-        if self.padded:
-            body += bytes(-length % 8)
-        return _TLV.pack(kind, length) + body
+        return _TLV.pack(kind, 4 + len(body)) + body
