@@ -1,0 +1,173 @@
+"""OpenFlow matches, actions and instructions compiled into what the datapath takes: key fields, actions, rules.
+
+`Program` is the compiled form of the instructions of a flow entry. Equal instructions give the same object (flow tables
+of a million entries have few different ones). Only what does not depend on the state of the switch is refused here;
+action_checks.py does the rest. Thread: control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from vswitchd.datapath import dp
+from vswitchd.ofproto import actions as act
+from vswitchd.ofproto import instructions as ins
+from vswitchd.ofproto.constants import OFPIT, OFPP
+from vswitchd.ofproto.errors import OFPBAC, OFPBIC, OFPBMC, OFError
+from vswitchd.ofproto.fields import BY_NAME, Field
+from vswitchd.ofproto.match_shape import Shape
+
+MAX_ACTIONS = 64
+"""Actions of one list: what a rule of the datapath may carry."""
+
+_SAME = (
+    "in_port", "metadata", "eth_dst", "eth_src", "eth_type", "vlan_vid", "vlan_pcp", "ip_dscp", "ip_ecn", "ip_proto",
+    "ipv4_src", "ipv4_dst", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src", "ipv6_dst", "ipv6_flabel",
+    "tcp_flags",
+)  # fmt: skip
+# OpenFlow field -> field of VS_KEY_FIELDS. Left out until their issue: MPLS, PBB, tunnel, in_phy_port, IPv6 extension headers.
+KEY_FIELD: dict[Field, str] = {
+    **{BY_NAME[name]: name.upper() for name in _SAME},
+    **{BY_NAME[f"{proto}_{end}"]: f"TP_{end.upper()}" for proto in ("tcp", "udp", "sctp") for end in ("src", "dst")},
+    **{BY_NAME[f"icmpv{v}_{part}"]: f"ICMP_{part.upper()}" for v in (4, 6) for part in ("type", "code")},
+    BY_NAME["ipv6_nd_target"]: "ND_TARGET",
+    BY_NAME["ipv6_nd_sll"]: "ND_SLL",
+    BY_NAME["ipv6_nd_tll"]: "ND_TLL",
+    BY_NAME["nw_ttl"]: "IP_TTL",
+}
+_NOT_SETTABLE = frozenset({"in_port", "metadata", "eth_type", "ip_proto", "tcp_flags"})
+
+
+def compile_shape(shape: Shape) -> tuple[tuple[str, int, int, int], ...]:
+    """Return (key field, mask, shift, bits) of each field of a shape; OFError BAD_FIELD for one we cannot match."""
+    found = []
+    for place in shape.places:
+        key = KEY_FIELD.get(place.field)
+        if key is None:
+            raise OFError(OFPBMC.BAD_FIELD, f"{place.field.name} is not supported")
+        found.append((key, place.mask, place.shift, place.field.bits))
+    return tuple(found)
+
+
+def dp_match(fields: tuple[tuple[str, int, int, int], ...], packed: int) -> tuple[tuple[str, int, int], ...]:
+    """Return the match of a rule from `compile_shape()` and the packed values."""
+    return tuple([(key, packed >> shift & ((1 << bits) - 1), mask) for key, mask, shift, bits in fields])
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Program:
+    """Compiled instructions. `outputs` and `groups` are what the out_port and out_group filters look at."""
+
+    instructions: tuple[ins.Instruction, ...]
+    apply: tuple[dp.Action, ...] = ()
+    write: tuple[dp.Action, ...] = ()
+    clear: bool = False
+    metadata: tuple[int, int] | None = None
+    goto: int | None = None
+    outputs: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    inconsistent: bool = False
+    """Has an action that asks something of the packet: check it against the match."""
+
+
+_PROGRAMS: WeakValueDictionary[tuple[Any, ...], Program] = WeakValueDictionary()
+
+
+def compile_instructions(instructions: tuple[ins.Instruction, ...], *, table_miss: bool = False) -> Program:
+    """Compile instructions; OFError of type BAD_INSTRUCTION or BAD_ACTION.
+
+    `table_miss`: of the table-miss entry, whose outputs to the controller have the reason OFPR_NO_MATCH (5.4).
+    """
+    key = (instructions, table_miss)
+    program = _PROGRAMS.get(key)
+    if program is None:
+        program = _PROGRAMS[key] = _compile(instructions, table_miss=table_miss)
+    return program
+
+
+def _compile(instructions: tuple[ins.Instruction, ...], *, table_miss: bool) -> Program:
+    reason = dp.PUNT_NO_MATCH if table_miss else dp.PUNT_ACTION
+    found: dict[str, Any] = {}
+    lists: list[tuple[act.Action, ...]] = []
+    for item in instructions:
+        if isinstance(item, ins.ApplyActions):
+            found["apply"] = compile_actions(item.actions, reason)
+            found["inconsistent"] = any(isinstance(a, _ASKING) for a in item.actions)
+            lists.append(item.actions)
+        elif isinstance(item, ins.WriteActions):
+            found["write"] = compile_actions(item.actions, reason)
+            lists.append(item.actions)
+        elif isinstance(item, ins.ClearActions):
+            found["clear"] = True
+        elif isinstance(item, ins.WriteMetadata):
+            found["metadata"] = (item.metadata & item.mask, item.mask)
+        elif isinstance(item, ins.GotoTable):
+            found["goto"] = item.table_id
+        elif isinstance(item, ins.ExperimenterInstruction):
+            raise OFError(OFPBIC.BAD_EXPERIMENTER, f"instruction of experimenter {item.experimenter:#x}")
+        else:
+            raise OFError(OFPBIC.UNSUP_INST, f"{item.__class__.__name__} is not supported")
+    return Program(
+        instructions,
+        outputs=frozenset(a.port for a in _flat(lists) if isinstance(a, act.Output)),
+        groups=frozenset(a.group_id for a in _flat(lists) if isinstance(a, act.Group)),
+        **found,
+    )
+
+
+def _flat(lists: list[tuple[act.Action, ...]]) -> Iterator[act.Action]:
+    for actions in lists:
+        yield from actions
+
+
+def compile_actions(actions: tuple[act.Action, ...], reason: int | None = None) -> tuple[dp.Action, ...]:
+    """Compile a list of actions; OFError of type BAD_ACTION. `reason`: of outputs to the controller, dp.PUNT_ACTION if None."""
+    if len(actions) > MAX_ACTIONS:
+        raise OFError(OFPBAC.TOO_MANY, f"{len(actions)} actions, at most {MAX_ACTIONS}")
+    why = dp.PUNT_ACTION if reason is None else reason
+    return tuple([_action(action, why) for action in actions])
+
+
+def _action(action: act.Action, reason: int) -> dp.Action:
+    if isinstance(action, act.Output):
+        if action.port == OFPP.CONTROLLER:
+            return dp.output(action.port, action.max_len, reason)
+        return dp.output(action.port)
+    maker = _MAKERS.get(action.__class__)
+    if maker is None:
+        if isinstance(action, act.ExperimenterAction):
+            raise OFError(OFPBAC.BAD_EXPERIMENTER, f"action of experimenter {action.experimenter:#x}")
+        raise OFError(OFPBAC.BAD_TYPE, f"{action.__class__.__name__} is not supported")
+    return maker(action)
+
+
+def _set_field(action: act.SetField) -> dp.Action:
+    row = action.field
+    key = KEY_FIELD.get(row)
+    if key is None or row.name in _NOT_SETTABLE:
+        raise OFError(OFPBAC.BAD_SET_TYPE, f"{row.name} cannot be set")
+    if row.name == "vlan_vid" and not action.value & 0x1000:
+        raise OFError(OFPBAC.BAD_SET_ARGUMENT, "vlan_vid without OFPVID_PRESENT")
+    if row.name == "nw_ttl":
+        return dp.set_ttl(action.value)
+    return dp.set_field(key, action.value, action.mask)
+
+
+_MAKERS: dict[type[act.Action], Callable[[Any], dp.Action]] = {
+    act.Group: lambda a: dp.group(a.group_id),
+    act.SetField: _set_field,
+    act.PushVlan: lambda a: dp.push_vlan(a.ethertype),
+    act.PopVlan: lambda _a: dp.pop_vlan(),
+    act.SetNwTtl: lambda a: dp.set_ttl(a.ttl),
+    act.DecNwTtl: lambda _a: dp.dec_ttl(),
+}
+_ASKING = (act.SetField, act.PopVlan, act.SetNwTtl, act.DecNwTtl)
+
+SUPPORTED_ACTIONS: tuple[type[act.Action], ...] = (act.Output, *_MAKERS)
+SUPPORTED_INSTRUCTIONS = (
+    OFPIT.GOTO_TABLE, OFPIT.WRITE_METADATA, OFPIT.WRITE_ACTIONS, OFPIT.APPLY_ACTIONS, OFPIT.CLEAR_ACTIONS,
+)  # fmt: skip
+SETTABLE: tuple[Field, ...] = tuple(f for f in KEY_FIELD if f.settable and f.name not in _NOT_SETTABLE)

@@ -1,0 +1,113 @@
+"""Matches packed into integers: a shape (which fields, which masks) shared by many flows, and one number per flow.
+
+A match of fields f1/m1, f2/m2 ... is a `Shape` and the values side by side in one Python int. So a million flow entries
+of one shape cost one int each, equality is one dict lookup, and a loose filter (6.4: "equal or more specific") is one
+AND and one compare per entry, for those shapes only that can match at all. The low 16 bits are kept free for a priority.
+Thread: control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from vswitchd.ofproto.fields import Field
+from vswitchd.ofproto.oxm import FieldMatch, Match
+
+PRIORITY_BITS = 16
+PRIORITY_MASK = (1 << PRIORITY_BITS) - 1
+_Key = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    field: Field
+    mask: int
+    shift: int
+
+
+class Shape:
+    """The fields and masks of a match, in canonical order, and where their values lie in a packed number.
+
+    Shapes are shared: two equal ones are the same object while somebody holds it, so compare them by identity.
+    """
+
+    __slots__ = ("__weakref__", "by_rank", "places")
+
+    def __init__(self, fields: tuple[tuple[Field, int], ...]) -> None:
+        places = []
+        shift = PRIORITY_BITS
+        for row, mask in fields:
+            places.append(_Place(row, mask, shift))
+            shift += row.bits
+        self.places = tuple(places)
+        self.by_rank = {place.field.rank: place for place in places}
+
+    def unpack(self, packed: int) -> Match:
+        """Return the match of a packed number (its priority bits are ignored)."""
+        return Match(
+            tuple(
+                FieldMatch(
+                    place.field,
+                    packed >> place.shift & place.field.all_ones,
+                    None if place.mask == place.field.all_ones else place.mask,
+                )
+                for place in self.places
+            )
+        )
+
+    def value(self, packed: int, name: str) -> int | None:
+        """Return the value of a field if it is matched exactly, else None."""
+        for place in self.places:
+            if place.field.name == name:
+                return packed >> place.shift & place.field.all_ones if place.mask == place.field.all_ones else None
+        return None
+
+
+_SHAPES: WeakValueDictionary[_Key, Shape] = WeakValueDictionary()
+
+
+def pack(match: Match) -> tuple[Shape, int]:
+    """Return the shape of a match and its packed values (priority bits 0). The order of the entries does not matter."""
+    entries = [(e.field.rank, e.field.all_ones if e.mask is None else e.mask, e) for e in match.entries]
+    entries.sort(key=_rank)
+    key = tuple([(rank, mask) for rank, mask, _ in entries])
+    shape = _SHAPES.get(key)
+    if shape is None:
+        shape = _SHAPES[key] = Shape(tuple((e.field, mask) for _, mask, e in entries))
+    packed = 0
+    for place, (_, _, entry) in zip(shape.places, entries, strict=True):
+        packed |= entry.value << place.shift
+    return shape, packed
+
+
+def _rank(item: tuple[int, int, FieldMatch]) -> int:
+    return item[0]
+
+
+def loose(match: Match, shape: Shape) -> tuple[int, int] | None:
+    """Return (mask, value) so that entries of `shape` with packed & mask == value are equal or more specific than match.
+
+    None: no entry of this shape can be.
+    """
+    mask = value = 0
+    for entry in match.entries:
+        place = shape.by_rank.get(entry.field.rank)
+        wanted = entry.field.all_ones if entry.mask is None else entry.mask
+        if place is None or wanted & ~place.mask:
+            return None
+        mask |= wanted << place.shift
+        value |= entry.value << place.shift
+    return mask, value
+
+
+def common(match: Match, shape: Shape) -> tuple[int, int]:
+    """Return (mask, value) so that entries of `shape` with packed & mask == value share a packet with `match`."""
+    mask = value = 0
+    for entry in match.entries:
+        place = shape.by_rank.get(entry.field.rank)
+        if place is not None:
+            both = place.mask & (entry.field.all_ones if entry.mask is None else entry.mask)
+            mask |= both << place.shift
+            value |= (entry.value & both) << place.shift
+    return mask, value
