@@ -20,6 +20,8 @@ int vs_edit_push_vlan(struct vs_packet *p, uint16_t tpid, uint16_t tci); /* tci 
 int vs_edit_pop_vlan(struct vs_packet *p);
 int vs_edit_dec_ttl(struct vs_packet *p); /* 1: the TTL was 0 or 1, packet unchanged; 0: done; -1: not IP */
 int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl);
+/* The outer tag's TCI with VS_TCI_PRESENT, or 0 when untagged: what push_vlan copies and NORMAL asks for. */
+uint16_t vs_edit_outer_tci(const struct vs_packet *p);
 
 /* Apply a SET_FIELD, PUSH_VLAN, POP_VLAN, DEC_TTL or SET_TTL action to a key. Other actions change nothing. */
 void vs_edit_key(struct vs_key *key, const struct vs_action *a);

@@ -10,8 +10,9 @@ enum {
     ETH_HLEN = 14,
     TAG_LEN = 4,
     SNAP_LEN = 8,
-    ETH_MIN_TYPE = 0x0600,   /* smaller: an IEEE 802.3 length */
-    ETH_TYPE_NONE = 0x05ff,  /* eth_type of 802.3 frames without SNAP (as OpenFlow 1.0, 3.4, and Open vSwitch) */
+    ETH_MIN_TYPE = 0x0600, /* smaller: an IEEE 802.3 length */
+    ETH_TYPE_NONE =
+        0x05ff, /* eth_type of 802.3 frames without SNAP (as OpenFlow 1.0, 3.4, and Open vSwitch) */
     IPV4_HLEN = 20,
     IPV6_HLEN = 40,
     TCP_HLEN = 20,
@@ -25,12 +26,33 @@ enum {
     DIRTY_2 = 4,
 };
 
-enum { PROTO_HOP = 0, PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ROUTING = 43, PROTO_FRAGMENT = 44, PROTO_ESP = 50,
-       PROTO_AH = 51, PROTO_ICMP6 = 58, PROTO_NONE = 59, PROTO_DEST = 60, PROTO_SCTP = 132 };
+enum {
+    PROTO_HOP = 0,
+    PROTO_ICMP = 1,
+    PROTO_TCP = 6,
+    PROTO_UDP = 17,
+    PROTO_ROUTING = 43,
+    PROTO_FRAGMENT = 44,
+    PROTO_ESP = 50,
+    PROTO_AH = 51,
+    PROTO_ICMP6 = 58,
+    PROTO_NONE = 59,
+    PROTO_DEST = 60,
+    PROTO_SCTP = 132
+};
 
 /* enum ofp_ipv6exthdr_flags (OpenFlow 1.3.5, 7.2.3.7) */
-enum { IEH_NONEXT = 1, IEH_ESP = 2, IEH_AUTH = 4, IEH_DEST = 8, IEH_FRAG = 16, IEH_ROUTER = 32, IEH_HOP = 64, IEH_UNREP = 128,
-       IEH_UNSEQ = 256 };
+enum {
+    IEH_NONEXT = 1,
+    IEH_ESP = 2,
+    IEH_AUTH = 4,
+    IEH_DEST = 8,
+    IEH_FRAG = 16,
+    IEH_ROUTER = 32,
+    IEH_HOP = 64,
+    IEH_UNREP = 128,
+    IEH_UNSEQ = 256
+};
 
 /* What the slow path passes from layer to layer. Words are those of block 0. */
 struct scan {
@@ -184,14 +206,22 @@ static uint16_t exthdr_seen(uint16_t bits, uint16_t bit, unsigned *rank, unsigne
 static uint16_t exthdr_bit(uint8_t proto)
 {
     switch (proto) {
-    case PROTO_HOP: return IEH_HOP;
-    case PROTO_ROUTING: return IEH_ROUTER;
-    case PROTO_FRAGMENT: return IEH_FRAG;
-    case PROTO_ESP: return IEH_ESP;
-    case PROTO_AH: return IEH_AUTH;
-    case PROTO_NONE: return IEH_NONEXT;
-    case PROTO_DEST: return IEH_DEST;
-    default: return 0;
+    case PROTO_HOP:
+        return IEH_HOP;
+    case PROTO_ROUTING:
+        return IEH_ROUTER;
+    case PROTO_FRAGMENT:
+        return IEH_FRAG;
+    case PROTO_ESP:
+        return IEH_ESP;
+    case PROTO_AH:
+        return IEH_AUTH;
+    case PROTO_NONE:
+        return IEH_NONEXT;
+    case PROTO_DEST:
+        return IEH_DEST;
+    default:
+        return 0;
     }
 }
 
@@ -274,7 +304,8 @@ static __attribute__((noinline)) uint16_t parse_slow(struct scan *s, uint16_t ty
 {
     uint32_t left = s->end - ofs;
     if (vs_get_be16(&type) < ETH_MIN_TYPE) {
-        static const uint8_t snap[6] = {0xaa, 0xaa, 3, 0, 0, 0}; /* IEEE 802.2 LLC, SNAP with the OUI of EtherTypes */
+        static const uint8_t snap[6] = {0xaa, 0xaa, 3,
+                                        0,    0,    0}; /* IEEE 802.2 LLC, SNAP with the OUI of EtherTypes */
         const uint8_t *llc = s->d + ofs;
         if (left < SNAP_LEN || memcmp(llc, snap, sizeof snap) != 0 || vs_get_be16(llc + 6) < ETH_MIN_TYPE) {
             s->l3_ofs = (uint16_t)ofs;
@@ -310,11 +341,16 @@ static __attribute__((noinline)) void clear_blocks(struct vs_key *key, uint8_t *
 }
 
 /* Ethernet with its addresses and tags is in words 0 to 2; the rest by the slow path. */
-static __attribute__((noinline)) void parse_rest(struct vs_packet *p, uint16_t type, uint32_t ofs, struct vs_key *key,
-                                                 uint8_t *dirty)
+static __attribute__((noinline)) void parse_rest(struct vs_packet *p, uint16_t type, uint32_t ofs,
+                                                 struct vs_key *key, uint8_t *dirty)
 {
     uint64_t *w = vs_key_words(key);
-    struct scan s = {.d = p->data, .end = p->head_len, .l3_ofs = VS_L_NONE, .l4_ofs = VS_L_NONE, .key = key, .dirty = dirty};
+    struct scan s = {.d = p->data,
+                     .end = p->head_len,
+                     .l3_ofs = VS_L_NONE,
+                     .l4_ofs = VS_L_NONE,
+                     .key = key,
+                     .dirty = dirty};
     w[0] |= (uint64_t)parse_slow(&s, type, ofs) << 48;
     w[3] = s.addrs;
     w[4] = word4(s.ports, s.proto, s.tos, s.ttl, s.frag);
