@@ -1,12 +1,12 @@
-"""Logging as operators of Open vSwitch know it: a level per module and destination, one rate-limited line per event.
+"""Logging as operators of Open vSwitch know it: a level per module and destination, one line per event.
 
-Code logs through the standard library: `log = logging.getLogger(__name__)`. The module that an operator sees is the
-logger's name without "vswitchd." (`config.store`); setting `ports` also sets `ports.vhostuser.socket`.
+Code logs through the standard library: `log = logging.getLogger(__name__)`. The module that an operator sees
+is the logger's name without "vswitchd." (`config.store`); setting `ports` also sets `ports.vhostuser.socket`.
 Destinations are console (standard error), syslog and file. Lines look like Open vSwitch's:
 
     2026-11-22T10:41:00.123Z|00012|reconcile|INFO|bridge br0: added interface vhost0 on port 1
 
-Each place in the code may log a burst of 30 lines and then one a second; what is left out is counted in the next line.
+Each place in the code may log a burst of 30 lines, then one a second; the next line counts what was left out.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import itertools
 import logging
 import logging.handlers
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from vswitchd.clock import Clock, SystemClock
 from vswitchd.errors import ConfigError, PathError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = "vswitchd"
 OFF = logging.CRITICAL + 50
@@ -101,7 +104,7 @@ class _Formatter(logging.Formatter):
 
 
 class _RateLimit(logging.Filter):
-    """A token bucket per place in the code; refuses what is too much and says so in the next line let through."""
+    """A token bucket per place in the code; the next line let through says how much was refused."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -115,14 +118,15 @@ class _RateLimit(logging.Filter):
         bucket = self._buckets.setdefault((record.pathname, record.lineno), [BURST, now, 0, now])
         bucket[0] = min(float(BURST), bucket[0] + (now - bucket[1]) * PER_SECOND)
         bucket[1] = now
-        record.vs_shown = bucket[0] >= 1 or record.levelno >= EMER
-        if not record.vs_shown:
+        shown = record.vs_shown = bucket[0] >= 1 or record.levelno >= EMER
+        if not shown:
             bucket[3] = now if bucket[2] == 0 else bucket[3]
             bucket[2] += 1
             return False
         bucket[0] -= 1
         if bucket[2]:
-            record.msg = f"{record.getMessage()} ({int(bucket[2])} more like this in {now - bucket[3]:.0f} s were not shown)"
+            hidden = f"{int(bucket[2])} more like this in {now - bucket[3]:.0f} s were not shown"
+            record.msg = f"{record.getMessage()} ({hidden})"
             record.args = ()
             bucket[2] = 0
         return True
@@ -161,9 +165,8 @@ class Log:
         try:
             self._add("file", logging.handlers.WatchedFileHandler(path, encoding="utf-8", delay=False))
         except OSError as error:
-            raise PathError(
-                f"{path}: cannot open the log file ({error.strerror}); name another with --log-file"
-            ) from None
+            text = f"{path}: cannot open the log file ({error.strerror}); name another with --log-file"
+            raise PathError(text) from None
         self._file = path
 
     def add_syslog(self) -> None:
@@ -192,7 +195,7 @@ class Log:
         return sorted({module_of(name) for name in known if name == ROOT or name.startswith(ROOT + ".")})
 
     def set(self, spec: str) -> None:
-        """Apply `[MODULE[:DESTINATION[:LEVEL]]]`; the words may come in any order, what is left out means all or dbg.
+        """Apply `[MODULE[:DESTINATION[:LEVEL]]]`; words in any order, what is left out means all or dbg.
 
         Raises ConfigError for a word that is none of the three.
         """
@@ -213,7 +216,11 @@ class Log:
 
     def table(self) -> list[tuple[str, str, str, str]]:
         """Return (module, console, syslog, file) levels as words, sorted by module."""
-        return [(m, *(NAMES[self.levels.get(m, d)] for d in DESTINATIONS)) for m in self.modules()]  # type: ignore[misc]
+        rows: list[tuple[str, str, str, str]] = []
+        for module in self.modules():
+            console, syslog, file = [NAMES[self.levels.get(module, d)] for d in DESTINATIONS]
+            rows.append((module, console, syslog, file))
+        return rows
 
     def reopen(self) -> str:
         """Open the log file again (after rotation); return its path, "" where there is none."""

@@ -1,0 +1,268 @@
+"""What shall run, read from a snapshot of the configuration: bridges, ports and controllers as plain values.
+
+Pure: touches nothing but the snapshot. What an operator got wrong in one row becomes that row's `error` or a
+warning; it never keeps another row from being read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from vswitchd.cores import parse_affinity
+from vswitchd.errors import ConfigError
+from vswitchd.ports.base import PortConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vswitchd.config.rows import Row, Snapshot
+
+MAC_TABLE_SIZE = 8192
+MAC_AGEING = 300
+MAX_RXQ = 64
+ANY_DPID = re.compile(r"(0x)?[0-9a-fA-F]{1,16}")
+ANY_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+class VlanMode(Enum):
+    """How a port carries VLANs: the word of column vlan_mode and the number of enum vs_vlan_mode."""
+
+    TRUNK = ("trunk", 0)
+    ACCESS = ("access", 1)
+    NATIVE_TAGGED = ("native-tagged", 2)
+    NATIVE_UNTAGGED = ("native-untagged", 3)
+
+
+VLAN_MODES = {mode.value[0]: mode for mode in VlanMode}
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """VLAN membership of a port for NORMAL."""
+
+    mode: VlanMode = VlanMode.TRUNK
+    tag: int = 0
+    trunks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortSpec:
+    """One interface and the port it belongs to; `error` is why it cannot be made, known before trying."""
+
+    uuid: str
+    config: PortConfig
+    ofport_request: int | None = None
+    vlan: Vlan = Vlan()
+    affinity: tuple[tuple[int, int], ...] = ()
+    local: bool = False
+    patch_peer: str = ""
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The interface's name."""
+        return self.config.name
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSpec:
+    """One controller of a bridge (table Controller)."""
+
+    uuid: str
+    target: str
+    inactivity_probe_ms: int = 5000
+    max_backoff_ms: int = 8000
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SslSpec:
+    """Files of table SSL."""
+
+    private_key: str
+    certificate: str
+    ca_cert: str
+    bootstrap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec:
+    """One bridge."""
+
+    uuid: str
+    name: str
+    ports: Mapping[str, PortSpec]
+    controllers: tuple[ControllerSpec, ...] = ()
+    secure: bool = False
+    protocols: tuple[str, ...] = ()
+    datapath_id: int = 0
+    hwaddr: str = ""
+    mac_ageing: int = MAC_AGEING
+    mac_table_size: int = MAC_TABLE_SIZE
+    forward_bpdu: bool = False
+    description: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def _number(row: Row, key: str, default: int, bounds: tuple[int, int], warnings: list[str]) -> int:
+    low, high = bounds
+    text = row["other_config"].get(key)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and low <= int(text) <= high:
+        return int(text)
+    warnings.append(f'other_config:{key} "{text}" is not a number from {low} to {high}; using {default}')
+    return default
+
+
+def stable_mac(uuid: str) -> str:
+    """Return a locally administered MAC address that follows from a row's UUID: the same after a restart."""
+    digits = "02" + uuid.replace("-", "")[:10]
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
+def _n_rxq(row: Row) -> tuple[int | None, str]:
+    text = row["options"].get("n_rxq")
+    if text is None:
+        return None, ""
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_RXQ:
+        return int(text), ""
+    return None, f'options:n_rxq "{text}" is not a number from 1 to {MAX_RXQ}'
+
+
+def _vlan(port: Row) -> tuple[Vlan, str]:
+    tag, trunks, word = port["tag"], tuple(port["trunks"]), port["vlan_mode"]
+    if word == "dot1q-tunnel":
+        return Vlan(VlanMode.ACCESS, tag or 0), "vlan_mode dot1q-tunnel is not supported"
+    # ovs-vswitchd.conf.db(5), vlan_mode: an empty one with a tag means access (trunks are ignored).
+    implied = VlanMode.TRUNK if tag is None else VlanMode.ACCESS
+    mode = VLAN_MODES[word] if word else implied
+    if mode is VlanMode.ACCESS:
+        trunks = ()
+    return Vlan(mode, tag or 0, trunks), ""
+
+
+def _port_type(row: Row, bridge: str) -> str:
+    if row["name"] == bridge:
+        return "internal"
+    return row["type"] or "system"
+
+
+def _port_spec(bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
+    warnings: list[str] = []
+    n_rxq, error = _n_rxq(row)
+    vlan, vlan_error = _vlan(port)
+    if n_interfaces > 1:
+        error = f"port {port.name} has {n_interfaces} interfaces: bonds are not supported"
+    affinity: dict[int, int] = {}
+    try:
+        affinity = parse_affinity(row["other_config"].get("pmd-rxq-affinity", ""))
+    except ConfigError as bad:
+        warnings.append(str(bad))
+    kind, local = _port_type(row, bridge.name), row["name"] == bridge.name
+    peer = row["options"].get("peer", "") if kind == "patch" else ""
+    if kind == "patch" and not peer:
+        error = "a patch port needs options:peer=NAME"
+    mac = row["mac"]
+    if mac is not None and not ANY_MAC.fullmatch(mac):
+        warnings.append(f'mac "{mac}" is not a MAC address such as 02:00:00:00:00:01; ignored')
+        mac = None
+    if local:
+        mac = _hwaddr(bridge) or mac or stable_mac(bridge.uuid)
+    config = PortConfig(
+        name=row["name"],
+        type=kind,
+        options=dict(row["options"]),
+        mtu_request=row["mtu_request"],
+        mac=mac,
+        n_rxq=n_rxq,
+    )
+    return PortSpec(
+        uuid=row.uuid,
+        config=config,
+        ofport_request=row["ofport_request"],
+        vlan=vlan,
+        affinity=tuple(sorted(affinity.items())),
+        local=local,
+        patch_peer=peer,
+        error=error or vlan_error,
+        warnings=tuple(warnings),
+    )
+
+
+def _hwaddr(bridge: Row) -> str:
+    text = str(bridge["other_config"].get("hwaddr", ""))
+    return text.lower() if ANY_MAC.fullmatch(text) else ""
+
+
+def _datapath_id(bridge: Row, mac: str, warnings: list[str]) -> int:
+    text = bridge["other_config"].get("datapath-id")
+    default = int(mac.replace(":", ""), 16)
+    if text is None:
+        return default
+    if ANY_DPID.fullmatch(text) and int(text, 16):
+        return int(text, 16)
+    warnings.append(f'other_config:datapath-id "{text}" is not 1 to 16 hexadecimal digits (not all 0)')
+    return default
+
+
+def _controllers(snapshot: Snapshot, bridge: Row) -> tuple[ControllerSpec, ...]:
+    specs = []
+    for row in snapshot.refs(bridge, "controller"):
+        probe, backoff = row["inactivity_probe"], row["max_backoff"]
+        specs.append(
+            ControllerSpec(
+                uuid=row.uuid,
+                target=row["target"],
+                inactivity_probe_ms=5000 if probe is None else max(0, probe),
+                max_backoff_ms=8000 if backoff is None else backoff,
+                other_config=dict(row["other_config"]),
+            )
+        )
+    return tuple(specs)
+
+
+def _bridge_spec(snapshot: Snapshot, row: Row) -> BridgeSpec:
+    warnings: list[str] = []
+    ports: dict[str, PortSpec] = {}
+    for port in snapshot.refs(row, "ports"):
+        interfaces = snapshot.refs(port, "interfaces")
+        for interface in interfaces:
+            ports[interface["name"]] = _port_spec(row, port, interface, len(interfaces))
+    text = row["other_config"].get("hwaddr", "")
+    if text and not _hwaddr(row):
+        warnings.append(f'other_config:hwaddr "{text}" is not a MAC address; ignored')
+    local = ports.get(row.name)
+    hwaddr = (local.config.mac if local else None) or _hwaddr(row) or stable_mac(row.uuid)
+    return BridgeSpec(
+        uuid=row.uuid,
+        name=row.name,
+        ports=ports,
+        controllers=_controllers(snapshot, row),
+        secure=row["fail_mode"] == "secure",
+        protocols=tuple(row["protocols"]),
+        datapath_id=_datapath_id(row, hwaddr, warnings),
+        hwaddr=hwaddr,
+        mac_ageing=_number(row, "mac-aging-time", MAC_AGEING, (15, 3600), warnings),
+        mac_table_size=_number(row, "mac-table-size", MAC_TABLE_SIZE, (10, 1_000_000), warnings),
+        forward_bpdu=row["other_config"].get("forward-bpdu") == "true",
+        description=row["other_config"].get("dp-desc", ""),
+        warnings=tuple(warnings),
+    )
+
+
+def read(snapshot: Snapshot) -> dict[str, BridgeSpec]:
+    """Return all bridges by name. A row with several names' worth of mistakes still gives a spec."""
+    root = snapshot.root
+    return {row.name: _bridge_spec(snapshot, row) for row in snapshot.refs(root, "bridges")}
+
+
+def read_ssl(snapshot: Snapshot) -> SslSpec | None:
+    """Return the files of table SSL, or None where the operator set none."""
+    for row in snapshot.rows("SSL"):
+        return SslSpec(row["private_key"], row["certificate"], row["ca_cert"], row["bootstrap_ca_cert"])
+    return None
