@@ -8,5 +8,6 @@
 #include "parse.h"
 #include "edit.h"
 #include "mac_table.h"
+#include "normal.h"
 #include "offload.h"
 #include "qsbr.h"

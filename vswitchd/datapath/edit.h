@@ -16,7 +16,8 @@
 #include "packet.h"
 
 int vs_edit_set_field(struct vs_packet *p, enum vs_field field, const uint8_t *value, const uint8_t *mask);
-int vs_edit_push_vlan(struct vs_packet *p, uint16_t tpid, uint16_t tci); /* tci without VS_TCI_PRESENT; -1: no headroom */
+/* tci without VS_TCI_PRESENT (the DEI bit is not set); -1: no headroom. */
+int vs_edit_push_vlan(struct vs_packet *p, uint16_t tpid, uint16_t tci);
 int vs_edit_pop_vlan(struct vs_packet *p);
 int vs_edit_dec_ttl(struct vs_packet *p); /* 1: the TTL was 0 or 1, packet unchanged; 0: done; -1: not IP */
 int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl);
