@@ -51,7 +51,7 @@ class RpcServer:
         """Listen on `path` (mode 0600); raise PathError if that cannot be. A dead socket file is replaced."""
         sock = listen_unix(path)
         self._path = path
-        self._inode = Path(path).stat().st_ino
+        self._inode = _inode(path)
         self._server = await asyncio.start_unix_server(self._accepted, sock=sock)
 
     async def close(self) -> None:
@@ -64,11 +64,7 @@ class RpcServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
-        try:
-            if Path(self._path).stat().st_ino == self._inode:
-                Path(self._path).unlink()
-        except OSError:
-            _log.debug("socket file %s is already gone", self._path)
+        remove_socket(self._path, self._inode)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -102,15 +98,13 @@ class RpcServer:
     async def _answer(self, method: str, params: dict[str, Any]) -> tuple[dict[str, Any] | None, Any]:
         handler = self._handlers.get(method)
         if handler is None:
-            return {
-                "error": f'unknown method "{method}"; is this program newer than vswitchd?',
-                "exit": EXIT_ERROR,
-            }, None
+            text = f'unknown method "{method}"; is this program newer than vswitchd?'
+            return {"error": text, "exit": EXIT_ERROR}, None
         try:
             return None, await handler(params)
         except VsError as refused:
             return {"error": str(refused), "exit": refused.exit_code}, None
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged whole
             _log.exception("method %s failed", method)
             return {
                 "error": f"internal error in {method}; the vswitchd log has the details",
@@ -157,6 +151,19 @@ def _pack(number: int, error: dict[str, Any] | None, result: Any) -> bytes:
         }
         data = msgpack.packb([ANSWER, number, error, None])
     return data
+
+
+def _inode(path: str) -> int:
+    return Path(path).stat().st_ino
+
+
+def remove_socket(path: str, inode: int) -> None:
+    """Remove a socket file if it is still the one with this inode number (nobody took the path over)."""
+    try:
+        if _inode(path) == inode:
+            Path(path).unlink()
+    except OSError:
+        _log.debug("socket file %s is already gone", path)
 
 
 def listen_unix(path: str, mode: int = 0o600, backlog: int = 16) -> socket.socket:

@@ -42,7 +42,7 @@ class RpcClient:
             raise RpcError(f"unix:{path}: connection failed ({reason})", errno=error.errno) from None
 
     def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
-        """Call a method and return its result; raise RpcError with the daemon's text and exit code if it refuses."""
+        """Call a method, return its result; raise RpcError with the daemon's text and exit code."""
         self._next_id += 1
         message = msgpack.packb([REQUEST, self._next_id, method, [params or {}]])
         if len(message) > MAX_MESSAGE:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vswitchd.config.schema import TABLES, Table
+from vswitchd.config.schema import TABLES
 
 if TYPE_CHECKING:
+    from vswitchd.config.describe import Table
     from vswitchd.config.types import Base, Datum, Type
 
 

@@ -15,10 +15,11 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.config.rows import Row
-from vswitchd.config.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, Column, Table
+from vswitchd.config.schema import APPLICATION_ID, FORMAT_VERSION, TABLES
 from vswitchd.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from vswitchd.config.describe import Column, Table
     from vswitchd.config.txn import Changes
     from vswitchd.config.types import Datum
 
@@ -158,7 +159,7 @@ class ConfigFile:
             return  # SQLite rolls back by itself when the disk fails; the file is as before either way
 
     def _damaged(self) -> str:
-        return f"{self.path}: is not a configuration database or is damaged; restore it or move it away to start empty"
+        return f"{self.path}: is no configuration database or is damaged; restore it or move it away"
 
     def _error(self, error: sqlite3.Error) -> StoreError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

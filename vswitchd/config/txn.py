@@ -90,7 +90,7 @@ class Transaction:
         return result
 
     def finish(self) -> Snapshot:
-        """Collect unreferenced rows, check everything; return the tables as they shall be. Raises ConfigError."""
+        """Collect unreferenced rows, check everything, return the tables to be. Raises ConfigError."""
         if self._copied:
             self._collect_garbage()
             self._drop_weak_references()

@@ -64,9 +64,8 @@ class Base:
                 if atom > self.high:
                     side = f"less than or equal to maximum allowed value {self.high}"
                 raise ConfigError(f"constraint violation: {atom} is not {side}")
-            raise ConfigError(
-                f"constraint violation: {atom} is not in the valid range {self.low} to {self.high} (inclusive)"
-            )
+            span = f"{self.low} to {self.high} (inclusive)"
+            raise ConfigError(f"constraint violation: {atom} is not in the valid range {span}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Type:
         return f"set of{count} {self.key.kind.value}s"
 
     def check(self, datum: Datum) -> None:
-        """Raise ConfigError if `datum` is no proper value: types, bounds, count, order, duplicates."""
+        """Raise ConfigError if `datum` is no proper value: types, bounds, count, order."""
         keys = []
         for item in datum:
             if self.value is not None:
