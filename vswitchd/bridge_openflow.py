@@ -1,4 +1,4 @@
-"""The OpenFlow side of a bridge as the reconciler sees it: told of ports and controllers, asked how they do."""
+"""The OpenFlow side of a bridge as the reconciler sees it: told of ports, asked for its controllers."""
 
 from __future__ import annotations
 

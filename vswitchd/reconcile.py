@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from vswitchd import bridge_spec, bridge_status
@@ -49,11 +50,13 @@ class Reconciler:
         self.bridges: dict[str, LiveBridge] = {}
         self.openflow: dict[str, OpenFlowSide] = {}
         self.applied = 0
+        self.applied_once = False
+        self.apply_seconds = 0.0
         self._store = store
         self._datapath = datapath
         self._env = env
         self._numbers = numbers
-        self._cores = cores
+        self.cores = cores
         self._make_openflow = openflow
         self._pending: asyncio.Handle | None = None
         self._changed: set[str] = set()
@@ -98,10 +101,11 @@ class Reconciler:
 
     def apply(self) -> None:
         """Make everything as the newest snapshot says, and say so in the store."""
+        began = time.perf_counter()
         snapshot = self._store.snapshot()
         wanted = bridge_spec.read(snapshot)
         ssl = bridge_spec.read_ssl(snapshot)
-        self._cores.configure(self._datapath, snapshot.root["other_config"])
+        self.cores.configure(self._datapath, snapshot.root["other_config"])
         self._numbers.keep_only(set(wanted))
         for name in [n for n, b in self.bridges.items() if n not in wanted or wanted[n].uuid != b.spec.uuid]:
             self._remove_bridge(name)
@@ -116,6 +120,8 @@ class Reconciler:
         self._numbers.save()
         self.publish()
         self.applied = snapshot.next_cfg
+        self.applied_once = True
+        self.apply_seconds = time.perf_counter() - began
         self._store.set_applied(snapshot.next_cfg)
 
     def _warn(self, spec: BridgeSpec) -> None:
@@ -200,7 +206,7 @@ class Reconciler:
 
     def _rebalance(self) -> None:
         live = [(p, h) for b in self.bridges.values() for p, _, h in b.live()]
-        self._cores.spread(self._datapath, live)
+        self.cores.spread(self._datapath, live)
 
     def interface_appeared(self) -> None:
         """Try kernel ports again whose interface appeared or was made anew (called after a netlink event)."""
