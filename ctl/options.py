@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ctl.output import Style
+from ctl.style import Style, make_style
 from vswitchd.config.command import VERBS, Command, parse_commands
 from vswitchd.errors import UsageError
 
@@ -54,11 +54,10 @@ _ALL = {**_VERB_OPTIONS, **_OWN}
 OWN_OPTIONS = tuple(_OWN)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """A command line, read."""
 
-    commands: list[Command] = field(default_factory=list)
+    commands: list[Command] = []  # noqa: RUF012 - never written to
     db: str = ""
     state: str | None = None
     wait: bool = True
@@ -66,21 +65,21 @@ class Options:
     oneline: bool = False
     timeout: int = 0
     retry: bool = False
-    style: Style = field(default_factory=Style)
+    style: Style = Style()
     info: str = ""
 
 
 def parse(argv: list[str]) -> Options:
-    """Return what a command line means; `info` is "--help" or the like if it asks for that. Raises UsageError."""
+    """Return what a command line means; `info` is "--help" or the like if asked for. Raises UsageError."""
     own, of_verb, rest = _split(argv)
     for asked in ("--help", "--version", "--commands", "--options"):
         if asked in own:
             return Options(info=asked)
     rest = _trailing_format(rest, own)
     bare = "--bare" in own
-    style = Style(
-        format=own.get("--format") or "list",
-        data=own.get("--data") or ("bare" if bare else ""),
+    style = make_style(
+        own.get("--format") or "list",
+        own.get("--data") or ("bare" if bare else ""),
         headings=not bare and "--no-headings" not in own,
         pretty="--pretty" in own,
     )

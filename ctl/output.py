@@ -14,29 +14,11 @@ from typing import TYPE_CHECKING, Any
 from vswitchd.config.syntax import format_datum
 from vswitchd.config.types import Base, Datum, Kind, Type
 from vswitchd.config.wire import ovsdb_json
-from vswitchd.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FORMATS = ("list", "table", "csv", "json", "html")
-DATA_FORMATS = ("string", "bare", "json")
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How to print: --format, --data, --no-headings and --pretty; raises UsageError if they are wrong."""
-
-    format: str = "list"
-    data: str = ""
-    headings: bool = True
-    pretty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise UsageError(f'unknown output format "{self.format}"')
-        if self.data and self.data not in DATA_FORMATS:
-            raise UsageError(f'unknown data format "{self.data}"')
+    from ctl.style import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +128,3 @@ def _html_row(tag: str, cells: list[str]) -> str:
     escape = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
     body = "".join(f"    <{tag}>{cell.translate(escape)}</{tag}>\n" for cell in cells)
     return f"  <tr>\n{body}  </tr>\n"
-
-
-def one_line(text: str) -> str:
-    """Return text on one line, as --oneline prints it: newlines and backslashes escaped, the last newline dropped."""
-    return text.removesuffix("\n").replace("\\", "\\\\").replace("\n", "\\n") + "\n"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +68,7 @@ def _run(argv: list[str]) -> int:
 
 def _arm(seconds: int) -> None:
     """Die of SIGALRM after this many seconds, as ovs-vsctl does: a shell sees exit code 142."""
+    import signal  # noqa: PLC0415
 
     def expired(number: int, _: Any) -> None:
         _complain(f"no answer within {seconds} seconds (--timeout)")
@@ -127,7 +127,7 @@ def _pause() -> None:
 
 
 def _direct(options: Options, where: Paths) -> dict[str, Any]:
-    """Run the commands on the database file; while a condition is not true, let others at it and try again."""
+    """Run the commands on the database file; while a condition is not true, let go of it and try again."""
     from vswitchd.config.direct import run_direct  # noqa: PLC0415 - SQLite is for this path only
     from vswitchd.errors import NotYet  # noqa: PLC0415
 
@@ -139,18 +139,18 @@ def _direct(options: Options, where: Paths) -> dict[str, Any]:
 
 
 def _print(options: Options, answers: list[dict[str, Any]]) -> None:
-    from ctl import output  # noqa: PLC0415
-
     tables = 0
     for command, answer in zip(options.commands, answers, strict=True):
         if "columns" in answer:
+            from ctl import output  # noqa: PLC0415
+
             text = output.render(_table(answer), options.style, first=tables == 0 or options.oneline)
             tables += bool(text)
         else:
             text = answer["text"]
             if options.style.format == "json" and not options.oneline:
                 text = _json_text(command.name, answer, options)
-        sys.stdout.write(output.one_line(text) if options.oneline else text)
+        sys.stdout.write(one_line(text) if options.oneline else text)
     sys.stdout.flush()
 
 
@@ -183,6 +183,11 @@ def _report(errors: list[list[str]], where: Paths) -> int:
         _complain(f"Error detected while setting up '{name}'{detail}.  See vswitchd log for details.")
     _complain(f'The default log directory is "{where.log}".')
     return EXIT_NOT_APPLIED
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, as --oneline prints it: newlines and backslashes escaped."""
+    return text.removesuffix("\n").replace("\\", "\\\\").replace("\n", "\\n") + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ everybody else. Kept free of heavy imports: every `vsctl` call pays for this mod
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vswitchd.errors import PathError
 
@@ -18,8 +18,7 @@ from vswitchd.errors import PathError
 MAX_SOCKET_PATH = 107
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(NamedTuple):
     """The directories of one switch; the properties name the files in them."""
 
     run: str

@@ -187,7 +187,7 @@ def _check_count(kind: Type, text: str, count: int) -> None:
 
 def quote(text: str) -> str:
     """Return a string as values print it: bare if it is a plain word, else in double quotes."""
-    if _PLAIN.fullmatch(text) and text not in ("true", "false"):
+    if _PLAIN.fullmatch(text) and text not in ("true", "false") and not is_uuid(text):
         return text
     return json.dumps(text, ensure_ascii=False)
 

@@ -60,10 +60,10 @@ class Base:
             raise ConfigError(f"constraint violation: {atom} is not one of the allowed values ([{words}])")
         if isinstance(atom, int) and not self.low <= atom <= self.high:
             if self.low == INT_MIN or self.high == INT_MAX:
-                side = f"greater than or equal to minimum allowed value {self.low}"
+                side = f"less than minimum allowed value {self.low}"
                 if atom > self.high:
-                    side = f"less than or equal to maximum allowed value {self.high}"
-                raise ConfigError(f"constraint violation: {atom} is not {side}")
+                    side = f"greater than maximum allowed value {self.high}"
+                raise ConfigError(f"constraint violation: {atom} is {side}")
             span = f"{self.low} to {self.high} (inclusive)"
             raise ConfigError(f"constraint violation: {atom} is not in the valid range {span}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vswitchd.config.rows import Row, ref_uuids
 from vswitchd.config.syntax import quote
-from vswitchd.config.topology import Bridge, Topology
+from vswitchd.config.topology import Bridge, Port, Topology
 from vswitchd.config.verbs_table import set_columns
 from vswitchd.errors import EXIT_NO_SUCH_BRIDGE, ConfigError, UsageError
 
@@ -64,6 +64,8 @@ def add_br(ctx: Context) -> None:
         _new_port(ctx, bridge, name, "internal", {})
         _add_ref(ctx, ctx.view.root, "bridges", bridge.uuid)
         return
+    if parent not in topology.bridges:
+        raise ConfigError(f"parent bridge {parent} does not exist")
     above = topology.bridge(parent)
     if above.parent is not None:
         raise ConfigError("cannot create bridge with fake bridge as parent")
@@ -170,7 +172,7 @@ def add_port(ctx: Context) -> None:
     topology = _topology(ctx)
     if ctx.has("--may-exist") and name in topology.ports:
         where = topology.ports[name].bridge
-        if where != topology.bridge(bridge_name):
+        if where.name != bridge_name:
             asked = f'"--may-exist add-port {bridge_name} {name}"'
             raise ConfigError(f"{asked} but {name} is actually attached to bridge {where.name}")
         interfaces = [row.name for row in ctx.view.refs(topology.ports[name].row, "interfaces")]
@@ -212,8 +214,15 @@ def del_port(ctx: Context) -> None:
             f"no port or interface named {name}" if ctx.has("--with-iface") else f"no port named {name}"
         )
     if bridges and port.bridge != topology.bridge(bridges[0]):
-        raise ConfigError(f"bridge {bridges[0]} does not have a port {name}")
+        raise ConfigError(f"bridge {bridges[0]} does not have a port {name}{_relative(port, bridges[0])}")
     _remove_refs(ctx, port.bridge.row, "ports", {port.row.uuid})
+
+
+def _relative(port: Port, asked: str) -> str:
+    """Return a hint if the port is on a child of the bridge asked for."""
+    if port.bridge.parent == asked:
+        return f" (although its child bridge {port.bridge.name} does)"
+    return ""
 
 
 def list_ports(ctx: Context) -> None:

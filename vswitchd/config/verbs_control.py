@@ -37,7 +37,8 @@ def _targets(ctx: Context, table: str, targets: tuple[str, ...]) -> tuple[str, .
 
 def get_controller(ctx: Context) -> None:
     """Print the targets of a bridge's controllers."""
-    ctx.lines(sorted(row["target"] for row in ctx.view.refs(_bridge(ctx), "controller")))
+    bridge = Topology(ctx.view).bridge(ctx.args[0]).row
+    ctx.lines(sorted(row["target"] for row in ctx.view.refs(bridge, "controller")))
 
 
 def del_controller(ctx: Context) -> None:
@@ -53,7 +54,7 @@ def set_controller(ctx: Context) -> None:
 
 def get_fail_mode(ctx: Context) -> None:
     """Print a bridge's fail-mode if it is set."""
-    mode = _bridge(ctx)["fail_mode"]
+    mode = Topology(ctx.view).bridge(ctx.args[0]).row["fail_mode"]
     ctx.lines([mode] if mode else [])
     ctx.answer.data = mode
 

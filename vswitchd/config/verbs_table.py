@@ -140,7 +140,7 @@ def do_set(ctx: Context) -> None:
 
 
 def do_add(ctx: Context) -> None:
-    """Add elements to a set, or pairs to a map; a key that is there keeps its value."""
+    """Add elements to a set, or pairs to a map; a key that is there gets the new value."""
     table = find_table(ctx.args[0])
     column = find_writable_column(table, ctx.args[2])
     row = _row_or_none(ctx, table, ctx.args[1])
@@ -150,7 +150,7 @@ def do_add(ctx: Context) -> None:
     have = {_key(item): item for item in row.data[column.name]}
     for text in ctx.args[3:]:
         for item in parse_datum(loose, text, ctx.symbol):
-            have.setdefault(_key(item), item)
+            have[_key(item)] = item
     _store(ctx, row, column, have, "add")
 
 
