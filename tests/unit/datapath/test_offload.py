@@ -126,9 +126,7 @@ def test_partial_checksum(name, payload, proto):
 def test_udp_checksum_is_never_zero():
     stack = ETH / V4
     frame, start, ofs = partial(stack, UDP(sport=1, dport=2) / Raw(b"\0\0"), 10, 17)
-    missing = 0xFFFF - lib.vs_csum(
-        frame[start:], 10
-    )  # with this payload the sum is 0xffff, its complement zero
+    missing = 0xFFFF - lib.vs_csum(frame[start:], 10)  # now the sum is 0xffff
     frame, start, ofs = partial(stack, UDP(sport=1, dport=2) / Raw(missing.to_bytes(2, "big")), 10, 17)
     assert lib.vs_csum(frame[start:], 10) == 0xFFFF
     p, _keep = packet(frame, csum=PARTIAL, csum_start=start, csum_offset=ofs)
@@ -159,7 +157,7 @@ def reference_segments(name, tcp_options, data, mss, flags):
     return out
 
 
-def gso(name, data, mss, flags="FPCA", tcp_options=(), ecn=0):
+def gso(name, data, mss, flags="FPCA", *, tcp_options=(), ecn=0):
     options = list(tcp_options)
     tcp = TCP(sport=1, dport=2, seq=SEQ, ack=5, flags=flags, options=options)
     final = "fd00::9" if name == "v6-routing" else None
@@ -187,7 +185,7 @@ def test_segmentation(name, length, mss):
 def test_segmentation_with_tcp_options_and_ecn():
     options = [("NOP", None), ("NOP", None), ("Timestamp", (7, 8))]
     data = b"d" * 5000
-    p, _keep = gso("v4", data, 1460, "PCA", options, ECN)
+    p, _keep = gso("v4", data, 1460, "PCA", tcp_options=options, ecn=ECN)
     assert lib.vs_offload_check(p) == 0
     assert finish(p)[1] == reference_segments("v4", options, data, 1460, "PCA")
 
@@ -238,7 +236,7 @@ def test_offload_fields_that_do_not_fit_are_refused(name):
     assert finish(p) == (-1, [])
 
 
-# The headers contradict the offload fields: vs_offload_check (which reads no header) lets them pass, finishing refuses.
+# The headers contradict the offload fields: vs_offload_check reads none, finishing refuses.
 TCP_SEG = TCP(sport=1, dport=2)
 CONTRADICTIONS = {
     "ARP type": bytearray(bytes(ETH / V4 / TCP_SEG / Raw(b"x" * 900))),
