@@ -24,7 +24,7 @@ SERIAL_TAIL = 1500
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One vhost-user virtio-net device. `listen`: QEMU makes the socket, the switch connects (client mode)."""
+    """One vhost-user virtio-net device. `listen`: QEMU makes the socket, the switch connects."""
 
     socket: Path
     mac: str
@@ -130,7 +130,7 @@ class Guest:
         self._number = 0
 
     def wait_ready(self, *, seconds: float = 150) -> None:
-        """Until the agent has reported. In client mode QEMU waits for the switch to connect before it boots."""
+        """Until the agent has reported. With `listen` QEMU boots when the switch has connected."""
         deadline = time.monotonic() + seconds
         self._agent = until(self._connect, f"agent socket of {self.name}", seconds=seconds)
         words = self._line(deadline)
@@ -153,7 +153,7 @@ class Guest:
             data = self._agent.recv(65536)
         except TimeoutError:
             self.child.check_alive()
-            tail = self._serial.read_text(errors="replace")[-SERIAL_TAIL:] if self._serial.exists() else ""
+            tail = self.console()[-SERIAL_TAIL:]
             raise AssertionError(
                 f"{self.name}: the guest does not answer; its console ends in:\n{tail}"
             ) from None
@@ -162,6 +162,10 @@ class Guest:
             raise AssertionError(f"{self.name}: the agent's connection is closed")
         self._buffer += data
 
+    def console(self) -> str:
+        """Return what the guest's kernel has printed."""
+        return self._serial.read_text(errors="replace") if self._serial.exists() else ""
+
     def _line(self, deadline: float) -> list[str]:
         while b"\n" not in self._buffer:
             self._receive(deadline)
@@ -169,7 +173,7 @@ class Guest:
         return line.decode().split()
 
     def run(self, script: str, *, seconds: int = 60, check: bool = True) -> tuple[int, str]:
-        """Run a shell script in the guest: its exit code and output. AssertionError for a bad code when `check`."""
+        """Run a shell script in the guest: exit code and output. With `check` a bad code raises."""
         assert self._agent is not None, "wait_ready() comes first"
         self._number += 1
         code64 = base64.b64encode(script.encode()).decode()

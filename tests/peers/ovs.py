@@ -107,7 +107,7 @@ class OvsDpdk:
         self.vsctl("add-br", name, "--", "set", "bridge", name, "datapath_type=netdev", f"fail-mode={mode}")
 
     def add_vhost(self, bridge: str, port: str, ofport: int, *, client: Path | None = None) -> Path:
-        """Add a vhost-user port; give its socket: one to connect to, or `client`, on which the peer listens."""
+        """Add a vhost-user port; give the socket, which is `client` if the peer listens."""
         kind = ["type=dpdkvhostuser"]
         if client is not None:
             kind = ["type=dpdkvhostuserclient", f"options:vhost-server-path={client}"]

@@ -125,10 +125,10 @@ class Testpmd:
             "up" in _LINK.findall(self.command(f"show port info {port}")) for port in range(self.ports)
         )
 
-    def start(self) -> None:
-        """Forward, once every link is up (what is sent before is lost). A full ring is retried, not dropped."""
+    def start(self, mode: str = "io") -> None:
+        """Forward, once every link is up (what is sent before is lost); retry on a full ring."""
         until(self.links_up, "links of all testpmd ports up")
-        self.command("set fwd io retry")
+        self.command(f"set fwd {mode} retry")
         self.command("set burst tx delay 500 retry 400")
         self.command("start")
 
