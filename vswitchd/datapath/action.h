@@ -25,8 +25,16 @@ enum vs_action_type {
 };
 
 /* Reserved ports of OpenFlow 1.3 (A.2.1). */
-enum {
-    VS_OFPP_MAX_LOW = 0xff00,
+enum vs_ofpp {
+    VS_OFPP_FIRST_RESERVED = 0xffffff00,
+    VS_OFPP_IN_PORT = 0xfffffff8,
+    VS_OFPP_TABLE = 0xfffffff9,
+    VS_OFPP_NORMAL = 0xfffffffa,
+    VS_OFPP_FLOOD = 0xfffffffb,
+    VS_OFPP_ALL = 0xfffffffc,
+    VS_OFPP_CONTROLLER = 0xfffffffd,
+    VS_OFPP_LOCAL = 0xfffffffe,
+    VS_OFPP_ANY = 0xffffffff,
 };
 
 enum vs_punt_reason {

@@ -15,3 +15,7 @@
 #include "offload.h"
 #include "qsbr.h"
 #include "kernel_port.h"
+#include "guest_mem.h"
+#include "vring.h"
+#include "vhost_port.h"
+#include "vhost_test.h"

@@ -1,8 +1,395 @@
-"""The datapath as Python sees it: the only module that imports the compiled extension."""
+"""The datapath as the control plane drives it: cores, ports, punts, clocks. All on the control thread.
+
+Bridges (rules, groups, MAC table) are in bridge.py; actions and rules as values in action.py.
+"""
 
 from __future__ import annotations
 
-from vswitchd import _core
+import errno
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-ffi = _core.ffi
-lib = _core.lib
+from vswitchd.datapath.action import (
+    PUNT_ACTION,
+    PUNT_NO_MATCH,
+    PUNT_TTL,
+    Action,
+    RuleSpec,
+    dec_ttl,
+    drop,
+    group,
+    output,
+    pop_vlan,
+    push_vlan,
+    set_field,
+    set_ttl,
+)
+from vswitchd.datapath.bridge import DpBridge
+from vswitchd.datapath.core import RX_DROPS, TX_DROPS, DatapathError, check, ffi, lib, no_memory
+
+__all__ = [
+    "OFPP_LOCAL",
+    "PUNT_ACTION",
+    "PUNT_NO_MATCH",
+    "PUNT_TTL",
+    "RX_DROPS",
+    "TX_DROPS",
+    "Action",
+    "CoreStats",
+    "Datapath",
+    "DatapathError",
+    "DpBridge",
+    "PortCounters",
+    "PortHandle",
+    "Punt",
+    "RuleSpec",
+    "RxqStats",
+    "dec_ttl",
+    "drop",
+    "ffi",
+    "group",
+    "lib",
+    "output",
+    "pop_vlan",
+    "push_vlan",
+    "set_field",
+    "set_ttl",
+]
+
+OFPP_LOCAL = 0xFFFFFFFE
+DEFAULT_EMC_ENTRIES = 1 << 18
+_VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Punt:
+    """A packet for a controller."""
+
+    bridge: int
+    in_port: int
+    table: int
+    cookie: int
+    reason: int
+    metadata: int
+    total_len: int
+    max_len: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """The ledger of a port: rx_packets = rx_forwarded + sum(rx_drops), tx_offered = tx_packets + sum(tx_drops)."""
+
+    rx_packets: int
+    rx_bytes: int
+    rx_forwarded: int
+    tx_offered: int
+    tx_packets: int
+    tx_bytes: int
+    tx_retries: int
+    rx_drops: dict[str, int]
+    """Reasons that occurred."""
+    tx_drops: dict[str, int]
+
+    @property
+    def closes(self) -> bool:
+        """Does each packet have a fate? Exact when no core is in the middle of a batch."""
+        return self.rx_packets == self.rx_forwarded + sum(self.rx_drops.values()) and (
+            self.tx_offered == self.tx_packets + sum(self.tx_drops.values())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CoreStats:
+    """struct vs_core_stats of one polling core; cycles are those of cycles_per_us."""
+
+    core: int
+    cpu: int
+    n_rxq: int
+    busy_cycles: int
+    idle_cycles: int
+    asleep_cycles: int
+    iterations: int
+    busy_iterations: int
+    sleeps: int
+    rx_packets: int
+    batches: int
+    emc_hits: int
+    emc_misses: int
+    emc_used: int
+    emc_size: int
+    emc_inserted: int
+    emc_evicted: int
+    programs: int
+    programs_refused: int
+    tx_packets: int
+    tx_batches: int
+    punt_packets: int
+    punt_refused: int
+    max_gap_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class RxqStats:
+    """One receive queue and what its core spent on it."""
+
+    port: str
+    rxq: int
+    core: int
+    cpu: int
+    pinned: bool
+    cycles: int
+    packets: int
+    batches: int
+
+
+class PortHandle:
+    """A port attached to the datapath. Dead after Datapath.detach."""
+
+    def __init__(self, cdata: Any, name: str, bridge: DpBridge, index: int) -> None:
+        self.cdata = cdata
+        self.name = name
+        self.bridge = bridge
+        self.index = index
+
+    @property
+    def ofport(self) -> int:
+        """OpenFlow port number."""
+        return int(lib.vs_port_ofport(self.cdata))
+
+    @property
+    def n_rxq(self) -> int:
+        """Receive queues that exist now."""
+        return int(lib.vs_port_n_rxq(self.cdata))
+
+    def counters(self) -> PortCounters:
+        """Sum over all cores, now."""
+        c = ffi.new("struct vs_port_counters *")
+        lib.vs_port_read_counters(self.cdata, c)
+        n_rx = len(RX_DROPS)
+        rx = {label: c.drops[i] for i, label in enumerate(RX_DROPS) if c.drops[i]}
+        tx = {label: c.drops[n_rx + i] for i, label in enumerate(TX_DROPS) if c.drops[n_rx + i]}
+        return PortCounters(
+            c.rx_packets, c.rx_bytes, c.rx_forwarded, c.tx_offered, c.tx_packets, c.tx_bytes, c.tx_retries, rx, tx
+        )
+
+    def set_config(self, bits: int) -> None:
+        """OFPPC_* bits."""
+        lib.vs_port_set_config(self.cdata, bits)
+
+    def set_link(self, up: bool) -> None:
+        """Link state as the control plane knows it."""
+        lib.vs_port_set_link(self.cdata, up)
+
+    def set_vlan(self, mode: str = "trunk", tag: int = 0, trunks: Iterable[int] = ()) -> None:
+        """Membership for NORMAL: mode trunk, access, native-tagged or native-untagged; no trunks: all VLANs."""
+        v = ffi.new("struct vs_port_vlan *")
+        v.mode = _VLAN_MODES[mode]
+        v.tag = tag
+        listed = list(trunks) or range(4096)
+        for vid in listed:
+            v.trunks[vid // 8] |= 1 << vid % 8
+        lib.vs_port_set_vlan(self.cdata, v)
+
+    def set_patch_peer(self, other: PortHandle | None) -> None:
+        """Where a patch port's packets come out."""
+        lib.vs_port_set_patch_peer(self.cdata, other.cdata if other else ffi.NULL)
+
+
+class Datapath:
+    """All bridges, ports and polling cores of the process."""
+
+    def __init__(self, emc_entries: int = DEFAULT_EMC_ENTRIES, *, manual: bool = False) -> None:
+        """emc_entries per core, 0: no cache. manual: cores run only in poll() (tests)."""
+        self._dp = lib.vs_dp_new(emc_entries, manual)
+        if self._dp == ffi.NULL:
+            raise no_memory("datapath")
+        self.manual = manual
+        self.bridges: dict[int, DpBridge] = {}
+        self.ports: dict[int, PortHandle] = {}
+        self._cores: dict[int, int] = {}  # core index -> cpu
+        self._pins: dict[tuple[int, int], int] = {}  # (port index, rxq) -> core
+        self._wanted: dict[tuple[str, int], int] = {}  # (port name, rxq) -> cpu
+        self._data = ffi.new("uint8_t[]", lib.VS_MAX_FRAME)
+        if manual:
+            self.set_cores([-1])
+
+    def close(self) -> None:
+        """Stop all cores and free everything; ports still attached are destroyed."""
+        if self._dp != ffi.NULL:
+            lib.vs_dp_free(self._dp)
+            self._dp = ffi.NULL
+            self.ports.clear()
+            self.bridges.clear()
+
+    # ---- cores
+
+    @property
+    def cycles_per_us(self) -> int:
+        """Rate of the cycle counters."""
+        return int(lib.vs_dp_cycles_per_us(self._dp))
+
+    def cores(self) -> list[int]:
+        """CPUs of the polling cores."""
+        return list(self._cores.values())
+
+    def set_cores(self, cpus: Sequence[int]) -> None:
+        """Run polling cores on these CPUs, no others. Raises DatapathError when one cannot be started; the others run."""
+        for core, cpu in list(self._cores.items()):
+            if cpu not in cpus:
+                del self._cores[core]
+                self._assign({pin: c for pin, c in self._pins.items() if c != core})
+                lib.vs_dp_core_remove(self._dp, core)
+        try:
+            for cpu in cpus:
+                if cpu not in self._cores.values():
+                    core = check(lib.vs_dp_core_add(self._dp, cpu), f"polling core on CPU {cpu}")
+                    self._cores[core] = cpu
+        finally:
+            self.rebalance()
+
+    def set_idle_sleep(self, microseconds: int | None) -> None:
+        """Idle time after which a core sleeps; None: never."""
+        lib.vs_dp_set_idle_sleep(self._dp, -1 if microseconds is None else microseconds)
+
+    def assign_rxqs(self, wanted: Mapping[tuple[str, int], int]) -> None:
+        """Pin receive queues (port name, queue) to CPUs; the rest is spread. Queues pinned to a CPU without core are spread too."""
+        self._wanted = dict(wanted)
+        self.rebalance()
+
+    def rebalance(self) -> None:
+        """Give every receive queue a core: pinned ones theirs, others stay where they are or go to the core with the fewest queues."""
+        by_cpu = {cpu: core for core, cpu in self._cores.items()}
+        pins: dict[tuple[int, int], int] = {}
+        loose: list[tuple[int, int]] = []
+        for port in self.ports.values():
+            for rxq in range(port.n_rxq):
+                core = by_cpu.get(self._wanted.get((port.name, rxq), -2))
+                if core is None:
+                    loose.append((port.index, rxq))
+                else:
+                    pins[port.index, rxq] = core
+        isolated = set(pins.values())
+        free = [c for c in self._cores if c not in isolated] or list(self._cores)
+        load = dict.fromkeys(free, 0)
+        homeless = []
+        limit = -(-len(loose) // len(free)) if free else 0
+        for pin in loose:
+            core = self._pins.get(pin)
+            if core in load and load[core] < limit:
+                pins[pin] = core
+                load[core] += 1
+            else:
+                homeless.append(pin)
+        for pin in homeless:
+            if load:
+                pins[pin] = min(load, key=lambda c: load[c])
+                load[pins[pin]] += 1
+        self._assign(pins)
+
+    def _assign(self, pins: dict[tuple[int, int], int]) -> None:
+        array = ffi.new("struct vs_rxq_pin[]", len(pins))
+        for slot, ((port, rxq), core) in zip(array, pins.items(), strict=True):
+            slot.port, slot.rxq, slot.core = port, rxq, core
+        check(lib.vs_dp_assign(self._dp, array, len(pins)), "receive queues")
+        self._pins = pins
+
+    def poll(self) -> int:
+        """Manual mode: one iteration of every core. Returns the packets received."""
+        return int(lib.vs_dp_poll(self._dp))
+
+    def wake(self) -> None:
+        """Wake sleeping cores: a port has new descriptors to wait for."""
+        lib.vs_dp_wake(self._dp)
+
+    def core_stats(self) -> list[CoreStats]:
+        """One row per polling core."""
+        rows = []
+        c = ffi.new("struct vs_core_stats *")
+        for core in self._cores:
+            lib.vs_dp_core_stats(self._dp, core, c)
+            rows.append(CoreStats(core, *(getattr(c, name) for name in CoreStats.__slots__[1:])))
+        return rows
+
+    def rxq_stats(self) -> list[RxqStats]:
+        """One row per receive queue and the core that polls it."""
+        rows = []
+        s = ffi.new("struct vs_rxq_stats *")
+        for (index, rxq), core in sorted(self._pins.items()):
+            port = self.ports.get(index)
+            if port is None:
+                continue
+            lib.vs_port_rxq_stats(port.cdata, rxq, s)
+            pinned = self._wanted.get((port.name, rxq)) == self._cores[core]
+            rows.append(RxqStats(port.name, rxq, core, self._cores[core], pinned, s.cycles, s.packets, s.batches))
+        return rows
+
+    # ---- bridges and ports
+
+    def create_bridge(self, name: str) -> DpBridge:
+        """A bridge without ports and rules."""
+        cdata = lib.vs_dp_bridge_add(self._dp, name.encode())
+        if cdata == ffi.NULL:
+            raise no_memory(f"bridge {name}")
+        bridge = DpBridge(self._dp, cdata, name)
+        self.bridges[bridge.index] = bridge
+        return bridge
+
+    def delete_bridge(self, bridge: DpBridge) -> None:
+        """Detach its ports and free it."""
+        for port in [p for p in self.ports.values() if p.bridge is bridge]:
+            self.detach(port)
+        del self.bridges[bridge.index]
+        lib.vs_dp_bridge_remove(self._dp, bridge.cdata)
+
+    def attach(self, handle: Any, bridge: DpBridge, ofport: int, name: str = "") -> PortHandle:
+        """Put a driver's port under a number; call rebalance() when all new ports are attached. Raises DatapathError."""
+        index = lib.vs_dp_attach(self._dp, handle, bridge.cdata, ofport)
+        if index == -errno.EEXIST:
+            raise DatapathError(f"port number {ofport} is taken on bridge {bridge.name}", errno.EEXIST)
+        check(index, f"port {name}")
+        port = PortHandle(handle, name, bridge, index)
+        self.ports[index] = port
+        return port
+
+    def detach(self, port: PortHandle) -> None:
+        """Take the port away from cores and bridge and destroy it after a grace period."""
+        del self.ports[port.index]
+        self._pins = {pin: core for pin, core in self._pins.items() if pin[0] != port.index}
+        lib.vs_dp_detach(self._dp, port.cdata)
+
+    # ---- clock, counters, punts
+
+    def now_ms(self) -> int:
+        """Milliseconds of the datapath clock (that of `used_ms`)."""
+        return int(lib.vs_dp_now_ms(self._dp))
+
+    def set_time_ms(self, ms: int | None) -> None:
+        """Virtual clock for tests; None: real time."""
+        lib.vs_dp_set_time(self._dp, -1 if ms is None else ms)
+
+    def harvest(self) -> None:
+        """Bring rule and table counters up to now."""
+        lib.vs_dp_harvest(self._dp)
+
+    def housekeeping(self) -> bool:
+        """Retire removed rules and free memory; some times a second. True: call again soon."""
+        return bool(lib.vs_dp_housekeep(self._dp))
+
+    @property
+    def punt_fd(self) -> int:
+        """Readable when take_punts has something."""
+        return int(lib.vs_dp_punt_fd(self._dp))
+
+    def take_punts(self, maximum: int = 256) -> list[Punt]:
+        """Oldest punts, round robin over the cores. Fewer than `maximum`: all taken; read punt_fd before calling."""
+        r = ffi.new("struct vs_punt_record *")
+        out: list[Punt] = []
+        while len(out) < maximum and lib.vs_dp_punt_take(self._dp, r, self._data, lib.VS_MAX_FRAME):
+            metadata = int.from_bytes(ffi.buffer(ffi.addressof(r, "metadata"), 8)[:], "big")
+            data = ffi.buffer(self._data, r.data_len)[:]
+            out.append(
+                Punt(r.bridge, r.in_port, r.table, r.cookie, r.reason, metadata, r.frame_len, r.max_len, data)
+            )
+        return out

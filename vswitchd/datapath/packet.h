@@ -53,7 +53,7 @@ struct vs_packet {
     uint16_t l3_ofs;      /* from data; VS_L_NONE when there is none. Set by parse */
     uint16_t l4_ofs;
     uint8_t n_tags; /* VLAN tags in front of l3, set by parse */
-    uint8_t queued; /* handed to a port in this batch: do not edit */
+    uint8_t queued; /* ports it was handed to in this batch; not 0: do not edit */
     uint8_t fate;   /* enum vs_fate */
     uint8_t drop;   /* enum vs_drop while fate is VS_FATE_DROP */
     uint8_t csum;   /* VS_CSUM_* */

@@ -60,6 +60,11 @@ struct vs_port_vlan {
     uint8_t trunks[512]; /* bit (vid % 8) of byte vid / 8 */
 };
 
+/* Of one receive queue; the core that polls it writes. */
+struct vs_rxq_stats {
+    uint64_t cycles, packets, batches;
+};
+
 #ifdef VS_CDEF
 struct vs_port; /* opaque to Python: read through functions */
 #else
@@ -94,6 +99,7 @@ struct vs_port {
     _Atomic uint32_t link_up;      /* driver or control thread */
     _Atomic int rx_fd[VS_MAX_RXQ]; /* what a sleeping core waits for; -1: none (the queue cannot wake a core) */
     struct vs_port *patch_peer;    /* patch ports: the other end, or NULL. Swapped by the control thread */
+    struct vs_rxq_stats rxq_stats[VS_MAX_RXQ];
     char name[64];
 };
 

@@ -1,0 +1,349 @@
+/* bridge.c: staging, committing and retiring rules; ports of a bridge; see bridge.h. */
+#include "bridge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "datapath.h"
+#include "edit.h"
+#include "qsbr.h"
+
+/* ---- the view ------------------------------------------------------------------------------------------------------ */
+
+static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view *old)
+{
+    struct vs_view *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return NULL;
+    if (old != NULL)
+        *v = *old;
+    v->version++;
+    if (old == NULL || b->masks_changed) {
+        v->used = b->masks_edited;
+        memset(v->used.in_port, 0xff, sizeof v->used.in_port);
+        memset(v->used.bridge, 0xff, sizeof v->used.bridge);
+        for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
+            const struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
+            if (t != NULL)
+                vs_table_used_mask(t, &v->used);
+        }
+        /* Metadata starts as zero in every packet: what rules match of it was written by the walk itself. */
+        memset(v->used.metadata, 0, sizeof v->used.metadata);
+        v->words = vs_key_word_map(&v->used);
+        v->n_words = 0;
+        for (unsigned i = 0; i < VS_KEY_WORDS; i++)
+            if (v->words & (1u << i))
+                v->index[v->n_words++] = (uint8_t)i;
+        v->ext = (v->words >> VS_KEY_WORDS0) != 0;
+    }
+    return v;
+}
+
+static void view_publish(struct vs_bridge *b, struct vs_view *v)
+{
+    struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
+    atomic_store_explicit(&b->view, v, memory_order_release); /* pairs with the load at batch start */
+    if (old != NULL)
+        vs_qsbr_defer(&vs_qsbr, free, old);
+}
+
+/* ---- rules --------------------------------------------------------------------------------------------------------- */
+
+static struct vs_table *table_at(struct vs_bridge *b, uint8_t id)
+{
+    struct vs_table *t = atomic_load_explicit(&b->tables[id], memory_order_relaxed);
+    if (t != NULL)
+        return t;
+    t = aligned_alloc(VS_CACHE_LINE, (sizeof *t + VS_CACHE_LINE - 1) / VS_CACHE_LINE * VS_CACHE_LINE);
+    if (t == NULL || vs_table_init(t, id) != 0) {
+        free(t);
+        return NULL;
+    }
+    atomic_store_explicit(&b->tables[id], t, memory_order_release); /* pairs with the walk */
+    return t;
+}
+
+uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value, const struct vs_key *mask,
+                            const struct vs_action *actions)
+{
+    struct vs_table *t = table_at(b, spec->table);
+    if (t == NULL)
+        return 0;
+    struct vs_rule *r = vs_rule_new(t, spec->priority, value, mask, actions, spec->n_apply, spec->n_write);
+    if (r == NULL)
+        return 0;
+    r->cookie = spec->cookie;
+    r->clear = spec->clear;
+    r->goto_table = spec->goto_table;
+    memcpy(&r->metadata, spec->metadata, sizeof r->metadata);
+    memcpy(&r->metadata_mask, spec->metadata_mask, sizeof r->metadata_mask);
+    unsigned masks = vs_table_n_masks(t);
+    if (vs_table_insert(t, r, mask) != 0) {
+        vs_rule_free(r);
+        return 0;
+    }
+    if (vs_table_n_masks(t) != masks)
+        b->masks_changed = true;
+    struct vs_key before = b->masks_edited;
+    for (unsigned i = 0; i < r->n_apply; i++)
+        vs_edit_key_sources(&b->masks_edited, &r->actions[i]);
+    if (memcmp(&before, &b->masks_edited, sizeof before) != 0)
+        b->masks_changed = true;
+    r->list_next = b->staged_add;
+    b->staged_add = r;
+    b->n_rules++;
+    return (uint64_t)(uintptr_t)r;
+}
+
+void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule)
+{
+    struct vs_rule *r = (struct vs_rule *)(uintptr_t)rule;
+    /* One that was never committed: it leaves as it came, by the same road. */
+    if (atomic_load_explicit(&r->added, memory_order_relaxed) == UINT64_MAX) {
+        struct vs_rule **at = &b->staged_add;
+        while (*at != r)
+            at = &(*at)->list_next;
+        *at = r->list_next;
+    }
+    r->list_next = b->staged_remove;
+    b->staged_remove = r;
+    b->n_rules--;
+}
+
+int vs_bridge_commit(vs_bridge *b)
+{
+    if (b->staged_add == NULL && b->staged_remove == NULL)
+        return 0;
+    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    if (v == NULL)
+        return -ENOMEM;
+    b->masks_changed = false;
+    for (struct vs_rule *r = b->staged_add, *next; r != NULL; r = next) {
+        next = r->list_next;
+        r->list_next = NULL;
+        atomic_store_explicit(&r->added, v->version, memory_order_relaxed);
+    }
+    b->staged_add = NULL;
+    for (struct vs_rule *r = b->staged_remove, *next; r != NULL; r = next) {
+        next = r->list_next;
+        atomic_store_explicit(&r->removed, v->version, memory_order_relaxed);
+        r->list_next = b->zombies;
+        b->zombies = r;
+    }
+    b->staged_remove = NULL;
+    view_publish(b, v);
+    if (b->zombies != NULL)
+        b->zombie_epoch = vs_qsbr_begin(&vs_qsbr);
+    return 0;
+}
+
+/* zombies: not in the newest view --grace period--> unlinked, dead, dying --all cores swept--> retired. */
+void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
+{
+    if (b->zombies != NULL && vs_qsbr_passed(&vs_qsbr, b->zombie_epoch)) {
+        uint64_t epoch = vs_dp_next_sweep(b->dp);
+        for (struct vs_rule *r = b->zombies, *next; r != NULL; r = next) {
+            next = r->list_next;
+            unsigned masks = vs_table_n_masks(r->table);
+            vs_table_unlink(r->table, r);
+            if (vs_table_n_masks(r->table) != masks)
+                b->masks_changed = true; /* the next commit looks at fewer bits */
+            r->gc_epoch = epoch;
+            r->list_next = b->dying;
+            b->dying = r;
+            atomic_store_explicit(&r->dead, 1, memory_order_relaxed); /* published by the sweep epoch */
+        }
+        b->zombies = NULL;
+        vs_dp_start_sweep(b->dp, epoch);
+    }
+    struct vs_rule **at = &b->dying;
+    while (*at != NULL) {
+        struct vs_rule *r = *at;
+        if (r->gc_epoch > swept) {
+            at = &r->list_next;
+            continue;
+        }
+        *at = r->list_next;
+        r->list_next = b->retired;
+        b->retired = r;
+    }
+}
+
+void vs_rule_read(uint64_t rule, struct vs_rule_stats *to)
+{
+    struct vs_rule *r = (struct vs_rule *)(uintptr_t)rule;
+    uint64_t direct = atomic_load_explicit(&r->direct_used_ms, memory_order_relaxed);
+    to->packets = r->packets + atomic_load_explicit(&r->direct_packets, memory_order_relaxed);
+    to->bytes = r->bytes + atomic_load_explicit(&r->direct_bytes, memory_order_relaxed);
+    to->used_ms = VS_MAX(r->used_ms, direct);
+}
+
+uint32_t vs_bridge_take_retired(vs_bridge *b, struct vs_retired *to, uint32_t max)
+{
+    uint32_t n = 0;
+    while (b->retired != NULL && n < max) {
+        struct vs_rule *r = b->retired;
+        struct vs_rule_stats s;
+        b->retired = r->list_next;
+        vs_rule_read((uint64_t)(uintptr_t)r, &s);
+        to[n++] = (struct vs_retired){(uint64_t)(uintptr_t)r, s.packets, s.bytes, s.used_ms};
+        vs_qsbr_defer(&vs_qsbr, (void (*)(void *))vs_rule_free, r);
+    }
+    return n;
+}
+
+/* ---- ports --------------------------------------------------------------------------------------------------------- */
+
+static int publish_members(struct vs_bridge *b, struct vs_port *add, const struct vs_port *remove)
+{
+    struct vs_member_list *old = atomic_load_explicit(&b->members, memory_order_relaxed);
+    struct vs_member_list *fresh = malloc(sizeof *fresh + (old->n + 1) * sizeof(void *));
+    if (fresh == NULL)
+        return -ENOMEM;
+    fresh->n = 0;
+    for (unsigned i = 0; i < old->n; i++)
+        if (old->port[i] != remove)
+            fresh->port[fresh->n++] = old->port[i];
+    if (add != NULL)
+        fresh->port[fresh->n++] = add;
+    atomic_store_explicit(&b->members, fresh, memory_order_release); /* pairs with flood */
+    vs_qsbr_defer(&vs_qsbr, free, old);
+    return 0;
+}
+
+int vs_bridge_add_port(struct vs_bridge *b, struct vs_port *p, uint32_t ofport)
+{
+    if (ofport != VS_OFPP_LOCAL && (ofport == 0 || ofport >= 0xff00))
+        return -EINVAL;
+    if (vs_bridge_port(b, ofport) != NULL)
+        return -EEXIST;
+    if (publish_members(b, p, NULL) != 0)
+        return -ENOMEM;
+    p->ofport = ofport;
+    p->bridge = b;
+    atomic_store_explicit(ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[ofport], p, memory_order_release);
+    return 0;
+}
+
+void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p)
+{
+    atomic_store_explicit(p->ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[p->ofport], NULL, memory_order_release);
+    while (publish_members(b, NULL, p) != 0)
+        vs_qsbr_drain(&vs_qsbr); /* frees what waits; a removal must not fail */
+    vs_mac_flush_port(atomic_load_explicit(&b->macs, memory_order_relaxed), p->ofport);
+}
+
+/* ---- life and settings --------------------------------------------------------------------------------------------- */
+
+struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t index)
+{
+    struct vs_bridge *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return NULL;
+    b->dp = dp;
+    b->index = index;
+    strncpy(b->name, name, sizeof b->name - 1);
+    struct vs_view *view = view_new(b, NULL);
+    struct vs_member_list *members = calloc(1, sizeof *members);
+    struct vs_group_map *groups = calloc(1, sizeof *groups);
+    vs_mac_table *macs = vs_mac_table_new(8192, 300);
+    if (view == NULL || members == NULL || groups == NULL || macs == NULL) {
+        free(view);
+        free(members);
+        free(groups);
+        if (macs != NULL)
+            vs_mac_table_free(macs);
+        free(b);
+        return NULL;
+    }
+    atomic_init(&b->view, view);
+    atomic_init(&b->members, members);
+    atomic_init(&b->groups, groups);
+    atomic_init(&b->macs, macs);
+    return b;
+}
+
+static void free_list(struct vs_rule *r)
+{
+    while (r != NULL) {
+        struct vs_rule *next = r->list_next;
+        vs_rule_free(r);
+        r = next;
+    }
+}
+
+void vs_bridge_free(struct vs_bridge *b)
+{
+    for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
+        struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
+        if (t != NULL) {
+            vs_table_destroy(t); /* staged rules and zombies are still linked: freed here */
+            free(t);
+        }
+    }
+    free_list(b->dying);
+    free_list(b->retired);
+    const struct vs_group_map *groups = atomic_load_explicit(&b->groups, memory_order_relaxed);
+    for (unsigned i = 0; i < groups->n; i++)
+        free(groups->group[i]);
+    free(atomic_load_explicit(&b->groups, memory_order_relaxed));
+    free(atomic_load_explicit(&b->members, memory_order_relaxed));
+    free(atomic_load_explicit(&b->view, memory_order_relaxed));
+    vs_mac_table_free(atomic_load_explicit(&b->macs, memory_order_relaxed));
+    free(b);
+}
+
+int vs_bridge_set_drop_fragments(vs_bridge *b, int drop)
+{
+    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    if (v == NULL)
+        return -ENOMEM;
+    v->version--; /* no rule changed: the caches stay right */
+    v->drop_fragments = drop != 0;
+    view_publish(b, v);
+    return 0;
+}
+
+void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to)
+{
+    to->version = atomic_load_explicit(&b->view, memory_order_relaxed)->version;
+    to->n_rules = b->n_rules;
+    to->n_ports = atomic_load_explicit(&b->members, memory_order_relaxed)->n;
+    to->n_masks = 0;
+    for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
+        const struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
+        if (t != NULL)
+            to->n_masks += vs_table_n_masks(t);
+    }
+}
+
+void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches, uint32_t *rules)
+{
+    const struct vs_table *t = table < VS_MAX_TABLES ? atomic_load_explicit(&b->tables[table], memory_order_relaxed) : NULL;
+    *lookups = *matches = *rules = 0;
+    if (t == NULL)
+        return;
+    *lookups = t->lookups + atomic_load_explicit(&t->direct_lookups, memory_order_relaxed);
+    *matches = t->matches + atomic_load_explicit(&t->direct_matches, memory_order_relaxed);
+    *rules = t->n_rules;
+}
+
+void vs_bridge_used_mask(vs_bridge *b, struct vs_key *to)
+{
+    *to = atomic_load_explicit(&b->view, memory_order_relaxed)->used;
+}
+
+vs_mac_table *vs_bridge_macs(vs_bridge *b)
+{
+    return atomic_load_explicit(&b->macs, memory_order_relaxed);
+}
+
+void vs_bridge_set_forward_bpdu(vs_bridge *b, int on)
+{
+    atomic_store_explicit(&b->forward_bpdu, on != 0, memory_order_relaxed);
+}
+
+void vs_bridge_set_punt_ttl(vs_bridge *b, int on)
+{
+    atomic_store_explicit(&b->punt_ttl, on != 0, memory_order_relaxed);
+}

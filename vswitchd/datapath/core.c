@@ -1,0 +1,189 @@
+/* core.c: life and loop of a polling core; see core.h. */
+#include "core.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "qsbr.h"
+
+/* One slot of the process-wide grace periods per polling core of any datapath. Control thread. */
+static bool qsbr_taken[VS_MAX_CORES];
+
+static int qsbr_slot(void)
+{
+    for (int i = 0; i < VS_MAX_CORES; i++)
+        if (!qsbr_taken[i]) {
+            qsbr_taken[i] = true;
+            return i;
+        }
+    return -1;
+}
+
+static void *line_alloc(size_t size)
+{
+    size = (size + VS_CACHE_LINE - 1) / VS_CACHE_LINE * VS_CACHE_LINE;
+    void *p = aligned_alloc(VS_CACHE_LINE, size);
+    if (p != NULL)
+        memset(p, 0, size);
+    return p;
+}
+
+static bool alloc_parts(struct vs_core *c, uint32_t emc_entries)
+{
+    bool control = c->index == 0;
+    c->packets = line_alloc(VS_BATCH * sizeof *c->packets);
+    c->clones = line_alloc(VS_CLONES * sizeof *c->clones);
+    c->bounce = line_alloc(VS_MAX_FRAME);
+    c->dirty = calloc(VS_MAX_PORTS, sizeof(struct vs_port *));
+    c->tx = calloc(VS_MAX_PORTS, sizeof *c->tx);
+    bool ok = c->packets != NULL && c->clones != NULL && c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
+    for (unsigned i = 0; i < VS_LEVELS; i++)
+        ok = ok && (c->scratch[i] = line_alloc(sizeof *c->scratch[i])) != NULL;
+    struct vs_rxq_list *none = calloc(1, sizeof *none);
+    atomic_init(&c->rxqs, none);
+    ok = ok && none != NULL && vs_emc_init(&c->emc, control ? 0 : emc_entries) == 0;
+    ok = ok && (control || vs_programs_init(&c->programs) == 0);
+    return ok && vs_punt_init(&c->punt, VS_PUNT_RING, c->dp->punt_fd) == 0;
+}
+
+struct vs_core *vs_core_new(struct vs_dp *dp, unsigned index, int cpu, uint32_t emc_entries)
+{
+    struct vs_core *c = line_alloc(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->dp = dp;
+    c->index = index;
+    c->cpu = cpu;
+    c->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    c->qsbr = index == 0 ? -1 : qsbr_slot();
+    if (c->wake_fd < 0 || (index != 0 && c->qsbr < 0) || !alloc_parts(c, emc_entries)) {
+        vs_core_free(c);
+        return NULL;
+    }
+    for (unsigned i = 0; i < VS_BATCH; i++) {
+        c->rx[i] = &c->packets[i];
+        vs_packet_reset(c->rx[i], NULL);
+    }
+    return c;
+}
+
+void vs_core_free(struct vs_core *c)
+{
+    for (unsigned i = 0; i < VS_LEVELS; i++)
+        free(c->scratch[i]);
+    free(c->packets);
+    free(c->clones);
+    free(c->bounce);
+    free(c->dirty);
+    free(c->tx);
+    free(c->pollfds);
+    free(atomic_load_explicit(&c->rxqs, memory_order_relaxed));
+    vs_emc_destroy(&c->emc);
+    vs_programs_destroy(&c->programs);
+    vs_punt_destroy(&c->punt);
+    if (c->wake_fd >= 0)
+        close(c->wake_fd);
+    if (c->qsbr >= 0)
+        qsbr_taken[c->qsbr] = false;
+    free(c);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+
+static int poll_queue(struct vs_core *c, const struct vs_rxq_ref *ref)
+{
+    struct vs_port *port = ref->port;
+    struct vs_port_counters *pc = port->counters[c->index];
+    int n = port->ops->rx(port, ref->rxq, c->rx, VS_BATCH, pc);
+    if (n <= 0)
+        return 0;
+    uint64_t before = vs_cycles();
+    vs_core_process(c, port, c->rx, n, true);
+    vs_core_flush(c);
+    if (port->ops->rx_release != NULL)
+        port->ops->rx_release(port, ref->rxq);
+    vs_core_batch_end(c);
+    for (int i = 0; i < n; i++)
+        vs_packet_reset(c->rx[i], port);
+    struct vs_rxq_stats *s = &port->rxq_stats[ref->rxq];
+    vs_count(&s->packets, (uint64_t)n);
+    vs_count(&s->batches, 1);
+    vs_count(&s->cycles, vs_cycles() - before);
+    vs_count(&c->stats.rx_packets, (uint64_t)n);
+    vs_count(&c->stats.batches, 1);
+    return n;
+}
+
+int vs_core_iterate(struct vs_core *c)
+{
+    uint64_t start = vs_cycles();
+    vs_qsbr_quiescent(&vs_qsbr, (unsigned)c->qsbr);
+    uint64_t epoch = atomic_load_explicit(&c->dp->sweep_epoch, memory_order_acquire); /* pairs with vs_dp_start_sweep */
+    bool sweeping = vs_programs_sweep(&c->programs, epoch);
+    const struct vs_rxq_list *list = atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
+    c->now_ms = vs_dp_now_ms(c->dp);
+    int total = 0;
+    for (unsigned i = 0; i < list->n; i++)
+        total += poll_queue(c, &list->ref[i]);
+    uint64_t end = vs_cycles();
+    vs_count(&c->stats.iterations, 1);
+    if (total > 0 || sweeping) {
+        vs_count(&c->stats.busy_iterations, 1);
+        vs_count(&c->stats.busy_cycles, end - start);
+        if (end - start > c->stats.max_gap_cycles)
+            __atomic_store_n(&c->stats.max_gap_cycles, end - start, __ATOMIC_RELAXED);
+        c->idle_since = 0;
+    } else {
+        vs_count(&c->stats.idle_cycles, end - start);
+        if (c->idle_since == 0)
+            c->idle_since = start;
+    }
+    return total;
+}
+
+static void *core_main(void *arg)
+{
+    struct vs_core *c = arg;
+    vs_qsbr_online(&vs_qsbr, (unsigned)c->qsbr);
+    while (!atomic_load_explicit(&c->stop, memory_order_acquire)) {
+        vs_core_iterate(c);
+        int64_t patience = atomic_load_explicit(&c->dp->idle_sleep_cycles, memory_order_relaxed);
+        if (c->idle_since != 0 && patience >= 0 && vs_cycles() - c->idle_since >= (uint64_t)patience)
+            vs_core_sleep(c);
+    }
+    vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);
+    return NULL;
+}
+
+int vs_core_start(struct vs_core *c)
+{
+    pthread_attr_t attr;
+    sigset_t all, before;
+    int rc = pthread_attr_init(&attr);
+    if (rc != 0)
+        return -rc;
+    if (c->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)c->cpu, &set);
+        rc = pthread_attr_setaffinity_np(&attr, sizeof set, &set);
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the control thread's */
+    if (rc == 0)
+        rc = pthread_create(&c->thread, &attr, core_main, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    if (rc == 0) {
+        char name[16];
+        snprintf(name, sizeof name, "vs-core-%u", c->index);
+        pthread_setname_np(c->thread, name);
+    }
+    return -rc;
+}

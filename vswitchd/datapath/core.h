@@ -1,0 +1,123 @@
+/* core.h: a polling core: its loop, its batch, its caches and its statistics. Private to the datapath's C.
+ *
+ * How it works: vs_core_iterate polls each queue of the core's list once: rx -> vs_core_process (parse, mask, cache, walk, group
+ * by program, execute) -> vs_core_flush (tx) -> rx_release. Output does not send at once: it collects packets per port
+ * (c->tx) so that ports see batches. A core that found nothing for a while arms its queues and sleeps (sleep.c).
+ * Core 0 is the control core: no thread, no cache; it runs packet-outs.
+ *
+ * Thread safety: a core's fields belong to its thread, but `rxqs`, `stop`, `asleep` (see there) and the statistics (relaxed
+ * reads by the control thread).
+ */
+#ifndef VS_CORE_H
+#define VS_CORE_H
+
+#include <poll.h>
+#include <pthread.h>
+
+#include "datapath.h"
+#include "emc.h"
+#include "pipeline.h"
+#include "program.h"
+#include "punt.h"
+
+enum {
+    VS_CLONES = 512,                   /* copies of packets per batch and core */
+    VS_LEVELS = 2 * VS_PATCH_DEPTH,    /* nested batches: bridges behind patch ports */
+    VS_GROUP_DEPTH = 8,
+    VS_PUNT_RING = 4 << 20,
+};
+
+struct vs_rxq_ref {
+    struct vs_port *port;
+    uint16_t rxq;
+};
+
+struct vs_rxq_list { /* immutable */
+    unsigned n;
+    struct vs_rxq_ref ref[];
+};
+
+struct vs_txq {
+    uint16_t n;
+    uint16_t listed; /* stands in c->dirty */
+    struct vs_packet *pkts[VS_BATCH];
+};
+
+struct vs_batch_group {
+    struct vs_program *program;
+    unsigned n;
+    uint8_t at[VS_BATCH];
+};
+
+struct vs_scratch { /* of one level */
+    struct vs_key keys[VS_BATCH];
+    uint8_t dirty[VS_BATCH];
+    uint32_t hash[VS_BATCH];
+    int64_t at[VS_BATCH];
+    struct vs_batch_group groups[VS_BATCH];
+    struct vs_draft draft;
+};
+
+struct vs_core {
+    struct vs_dp *dp;
+    unsigned index;
+    int cpu;
+    int qsbr; /* slot, -1 for the control core */
+    unsigned level;
+    uint64_t now_ms;
+    uint32_t batch;
+    unsigned n_dirty, n_clones;
+    struct vs_port *virtual_in; /* control core: stands for a packet-out without an input port */
+    struct vs_emc emc;
+    struct vs_programs programs;
+    struct vs_punt_ring punt;
+    struct vs_packet *rx[VS_BATCH];
+    struct vs_packet *packets; /* VS_BATCH of them */
+    struct vs_packet *clones;  /* VS_CLONES */
+    struct vs_scratch *scratch[VS_LEVELS];
+    uint8_t *bounce; /* VS_MAX_FRAME bytes: frames completed for a controller */
+    struct vs_port **dirty; /* ports with packets in tx */
+    struct vs_txq *tx;      /* by port index */
+    struct vs_core_stats stats;
+    uint64_t idle_since; /* cycles; 0: not idle */
+    struct vs_rxq_list *_Atomic rxqs; /* control thread swaps; acquire load once per iteration */
+    _Atomic bool stop;                /* control thread */
+    _Atomic bool asleep;              /* core; control thread reads to decide whether to ring wake_fd */
+    int wake_fd;
+    struct pollfd *pollfds;
+    unsigned n_pollfds;
+    pthread_t thread;
+};
+
+struct vs_core *vs_core_new(struct vs_dp *dp, unsigned index, int cpu, uint32_t emc_entries);
+void vs_core_free(struct vs_core *c);
+int vs_core_start(struct vs_core *c); /* 0 or -errno */
+/* One iteration; returns packets received. */
+int vs_core_iterate(struct vs_core *c);
+/* Arm, wait, disarm; sleep.c. */
+void vs_core_sleep(struct vs_core *c);
+void vs_core_wake(struct vs_core *c); /* control thread */
+
+/* Handle n packets received by `in`: up to, not including, sending. `account`: write their fates to the port's ledger. */
+void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **pkts, int n, bool account);
+/* Send what was collected. */
+void vs_core_flush(struct vs_core *c);
+void vs_core_flush_port(struct vs_core *c, struct vs_port *port);
+/* End of a batch: copies may be used again. */
+void vs_core_batch_end(struct vs_core *c);
+/* Run actions on one packet; sets its fate. */
+void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p, const struct vs_action *actions, unsigned n);
+/* Collect for a port; false when it is configured down or not to forward. */
+bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
+/* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
+struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port);
+/* A copy that may be edited; NULL when the batch has used all. */
+struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p);
+/* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. */
+void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, bool last);
+/* ALL and FLOOD: all ports but the input; `skip` are configuration bits that exclude a port. */
+void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, uint32_t skip);
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
+                          const struct vs_action *a, enum vs_punt_reason reason);
+
+#endif

@@ -1,0 +1,208 @@
+/* output.c: outputs that are more than one port: NORMAL, FLOOD and ALL, CONTROLLER; and sending what was collected. */
+#include "core.h"
+#include "edit.h"
+#include "normal.h"
+#include "offload.h"
+
+/* ---- sending ------------------------------------------------------------------------------------------------------- */
+
+void vs_core_flush_port(struct vs_core *c, struct vs_port *port)
+{
+    struct vs_txq *q = &c->tx[port->index];
+    struct vs_packet *pkts[VS_BATCH];
+    unsigned n = q->n;
+    if (n == 0)
+        return;
+    memcpy(pkts, q->pkts, n * sizeof pkts[0]);
+    q->n = 0; /* first: a patch port may come back to this queue */
+    struct vs_port_counters *pc = port->counters[c->index];
+    vs_count(&pc->tx_offered, n);
+    vs_count(&c->stats.tx_packets, n);
+    vs_count(&c->stats.tx_batches, 1);
+    port->ops->tx(port, c->index, pkts, (int)n, pc);
+}
+
+void vs_core_flush(struct vs_core *c)
+{
+    while (c->n_dirty > 0) {
+        struct vs_port *port = c->dirty[--c->n_dirty];
+        c->tx[port->index].listed = 0;
+        vs_core_flush_port(c, port);
+    }
+}
+
+void vs_core_batch_end(struct vs_core *c)
+{
+    c->n_clones = 0;
+}
+
+struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port)
+{
+    struct vs_port *in = vs_bridge_port(b, in_port);
+    if (in != NULL || c->virtual_in == NULL)
+        return in;
+    c->virtual_in->bridge = (struct vs_bridge *)(uintptr_t)b;
+    c->virtual_in->ofport = in_port;
+    return c->virtual_in;
+}
+
+/* ---- ALL, FLOOD ---------------------------------------------------------------------------------------------------- */
+
+void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, uint32_t skip)
+{
+    const struct vs_member_list *m = atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
+    bool any = false;
+    for (unsigned i = 0; i < m->n; i++) {
+        struct vs_port *port = m->port[i];
+        if (port->ofport == orig->in_port || (atomic_load_explicit(&port->config, memory_order_relaxed) & skip))
+            continue;
+        any = vs_core_output(c, port, p) || any;
+    }
+    if (any)
+        orig->fate = VS_FATE_FORWARDED;
+    else
+        orig->drop = VS_DROP_RX_NO_MEMBER;
+}
+
+/* ---- NORMAL -------------------------------------------------------------------------------------------------------- */
+
+struct normal {
+    struct vs_core *c;
+    struct vs_packet *orig, *p;
+    struct vs_packet *stripped, *tagged; /* made once, shared by all ports that want them */
+    struct vs_normal_verdict v;
+    uint16_t tci;
+    bool in_place;
+};
+
+static struct vs_port *port_by_number(const void *ctx, uint32_t ofport)
+{
+    return vs_bridge_port(ctx, ofport);
+}
+
+static struct vs_packet *editable(struct normal *n)
+{
+    if (n->in_place && !n->p->queued)
+        return n->p;
+    struct vs_packet *copy = vs_core_clone(n->c, n->p);
+    if (copy == NULL)
+        n->orig->drop = VS_DROP_RX_NO_CLONE;
+    return copy;
+}
+
+/* The packet as this port wants it, or NULL (reason noted). */
+static struct vs_packet *dress(struct normal *n, const struct vs_port *port)
+{
+    uint16_t tci = 0;
+    switch (vs_normal_tag_op(port, &n->v, n->tci, &tci)) {
+    case VS_TAG_KEEP:
+        return n->p;
+    case VS_TAG_STRIP:
+        if (n->stripped == NULL && (n->stripped = editable(n)) != NULL)
+            (void)vs_edit_pop_vlan(n->stripped);
+        return n->stripped;
+    case VS_TAG_ADD:
+    default:
+        if (n->tagged == NULL && (n->tagged = editable(n)) != NULL) {
+            if (n->v.has_tag) /* a priority tag gives way to the real one */
+                (void)vs_edit_pop_vlan(n->tagged);
+            (void)vs_edit_push_vlan(n->tagged, 0x8100, tci);
+        }
+        return n->tagged;
+    }
+}
+
+static bool send_dressed(struct normal *n, struct vs_port *port)
+{
+    struct vs_packet *p = dress(n, port);
+    if (p == NULL)
+        return false;
+    bool sent = vs_core_output(n->c, port, p);
+    if (!sent)
+        n->orig->drop = VS_DROP_RX_EGRESS_BLOCKED;
+    return sent;
+}
+
+void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, bool last)
+{
+    struct normal n = {.c = c, .orig = orig, .p = p};
+    const struct vs_port *in = vs_core_input(c, b, orig->in_port);
+    if (in == NULL) {
+        orig->drop = VS_DROP_RX_NO_OUTPUT;
+        return;
+    }
+    n.tci = p->n_tags > 0 && p->head_len >= 16 ? (uint16_t)(vs_get_be16(p->data + 14) | VS_TCI_PRESENT) : 0;
+    vs_mac_table *macs = atomic_load_explicit(&b->macs, memory_order_acquire);
+    int bpdu = atomic_load_explicit(&b->forward_bpdu, memory_order_relaxed);
+    vs_normal_decide(macs, p, n.tci, in, bpdu, (uint32_t)(c->now_ms / 1000), port_by_number, b, &n.v);
+    if (n.v.drop >= 0) {
+        orig->drop = (uint8_t)n.v.drop;
+        return;
+    }
+    bool any = false;
+    if (n.v.to != NULL) {
+        n.in_place = last;
+        any = send_dressed(&n, n.v.to);
+    } else {
+        const struct vs_member_list *m = atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
+        orig->drop = VS_DROP_RX_NO_MEMBER;
+        for (unsigned i = 0; i < m->n; i++) {
+            struct vs_port *port = m->port[i];
+            if (port != in && vs_normal_member(port, n.v.vlan) &&
+                !(atomic_load_explicit(&port->config, memory_order_relaxed) & VS_PORT_NO_FLOOD))
+                any = send_dressed(&n, port) || any;
+        }
+    }
+    if (any)
+        orig->fate = VS_FATE_FORWARDED;
+}
+
+/* ---- CONTROLLER ---------------------------------------------------------------------------------------------------- */
+
+struct punting {
+    struct vs_core *c;
+    struct vs_punt_record record;
+    bool ok;
+};
+
+static int punt_frame(void *ctx, const uint8_t *frame, uint32_t len)
+{
+    struct punting *pt = ctx;
+    struct vs_packet whole;
+    struct vs_punt_record record = pt->record;
+    vs_packet_reset(&whole, NULL);
+    vs_packet_fill(&whole, frame, len);
+    pt->ok = vs_punt_put(&pt->c->punt, &record, &whole) && pt->ok;
+    return 0;
+}
+
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
+                          const struct vs_action *a, enum vs_punt_reason reason)
+{
+    const struct vs_port *in = vs_bridge_port(b, orig->in_port);
+    if (in != NULL && (atomic_load_explicit(&in->config, memory_order_relaxed) & VS_PORT_NO_PACKET_IN)) {
+        orig->drop = VS_DROP_RX_NO_PACKET_IN;
+        return;
+    }
+    struct vs_punt_origin origin;
+    struct punting pt = {.c = c, .ok = true};
+    memcpy(&origin, a->value, sizeof origin);
+    memcpy(&pt.record.metadata, a->mask, sizeof pt.record.metadata);
+    pt.record.cookie = origin.cookie;
+    pt.record.table = origin.table;
+    pt.record.bridge = b->index;
+    pt.record.in_port = orig->in_port;
+    pt.record.reason = (uint8_t)reason;
+    pt.record.max_len = a->max_len;
+    pt.record.data_len = a->max_len == 0xffff ? UINT32_MAX : a->max_len;
+    if (p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE) { /* a controller sees what the wire would carry */
+        if (vs_offload_finish(p, c->bounce, VS_MAX_FRAME, punt_frame, &pt) < 0)
+            pt.ok = false;
+    } else {
+        pt.ok = vs_punt_put(&c->punt, &pt.record, p);
+    }
+    if (pt.ok)
+        orig->fate = VS_FATE_FORWARDED;
+    else
+        orig->drop = VS_DROP_RX_PUNT_FULL;
+}

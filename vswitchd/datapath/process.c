@@ -1,0 +1,165 @@
+/* process.c: one batch through parse, mask, cache, walk and programs; see core.h and README.md (life of a packet). */
+#include "core.h"
+#include "parse.h"
+
+/* Why a whole batch of this port must not enter, or -1. */
+static int refuse_batch(const struct vs_port *in)
+{
+    uint32_t config = atomic_load_explicit(&in->config, memory_order_relaxed);
+    if (config & VS_PORT_DOWN)
+        return VS_DROP_RX_PORT_DOWN;
+    return config & VS_PORT_NO_RECV ? VS_DROP_RX_NO_RECV : -1;
+}
+
+/* Parse, mask and hash; the cache line of the bucket is on its way when this returns. */
+static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, const struct vs_view *view,
+                      struct vs_packet **pkts, int n)
+{
+    const uint64_t *used = vs_key_cwords(&view->used);
+    for (int i = 0; i < n; i++) {
+        vs_parse(pkts[i], b->index, &s->keys[i], &s->dirty[i]);
+        uint64_t *w = vs_key_words(&s->keys[i]), h = 0;
+        if (VS_UNLIKELY(view->drop_fragments && s->keys[i].ip_frag[0] != 0))
+            pkts[i]->drop = VS_DROP_RX_FRAGMENT;
+        for (unsigned j = 0; j < VS_KEY_WORDS0; j++)
+            w[j] &= used[j];
+        if (view->ext)
+            for (unsigned j = VS_KEY_WORDS0; j < VS_KEY_WORDS; j++)
+                w[j] &= used[j];
+        for (unsigned j = 0; j < view->n_words; j++)
+            h = vs_hash_word(h, w[view->index[j]]);
+        s->hash[i] = vs_hash_end(h);
+        if (c->emc.n_entries != 0)
+            vs_emc_prefetch(&c->emc, s->hash[i]);
+    }
+}
+
+/* A cache miss: walk, intern, remember. NULL: the program has no place, the packet was executed from the draft. */
+static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, const struct vs_view *view,
+                               struct vs_packet *p, int i)
+{
+    struct vs_key key = s->keys[i];
+    struct vs_draft *d = &s->draft;
+    vs_pipeline_walk(b, view, &key, 0, d);
+    struct vs_program *program = c->index != 0 ? vs_programs_intern(&c->programs, d) : NULL;
+    if (program == NULL) {
+        vs_draft_count(d, 1, p->frame_len, c->now_ms);
+        p->drop = d->drop;
+        vs_core_execute(c, b, p, d->actions, d->n_actions);
+        return NULL;
+    }
+    vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, view->ext, program);
+    return program;
+}
+
+static struct vs_program *find_program(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                                       const struct vs_view *view, struct vs_packet *p, int i, unsigned *hits)
+{
+    if (c->emc.n_entries != 0) {
+        uint32_t version = (uint32_t)view->version;
+        struct vs_program *program = vs_emc_get(&c->emc, s->at[i], &s->keys[i], s->hash[i], version, view->ext);
+        if (program == NULL) /* an earlier packet of this batch may have filled it */
+            program = vs_emc_get(&c->emc, vs_emc_find(&c->emc, s->hash[i]), &s->keys[i], s->hash[i], version, view->ext);
+        if (program != NULL) {
+            (*hits)++;
+            return program;
+        }
+    }
+    return walk(c, s, b, view, p, i);
+}
+
+/* Count and execute the packets that share a program. */
+static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_port *in, struct vs_packet **pkts,
+                      const struct vs_batch_group *g)
+{
+    struct vs_program *program = g->program;
+    const struct vs_action *actions = vs_program_actions(program);
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < g->n; i++)
+        bytes += pkts[g->at[i]]->frame_len;
+    vs_count(&program->packets, g->n);
+    vs_count(&program->bytes, bytes);
+    program->used_ms = c->now_ms;
+    struct vs_port *out = program->single_output ? vs_bridge_port(b, actions[0].arg) : NULL;
+    if (out != NULL && out != in) { /* the common case: one output, looked up once for all */
+        for (unsigned i = 0; i < g->n; i++) {
+            struct vs_packet *p = pkts[g->at[i]];
+            if (vs_core_output(c, out, p))
+                p->fate = VS_FATE_FORWARDED;
+            else
+                p->drop = VS_DROP_RX_EGRESS_BLOCKED;
+        }
+        return;
+    }
+    for (unsigned i = 0; i < g->n; i++) {
+        struct vs_packet *p = pkts[g->at[i]];
+        p->drop = program->drop;
+        vs_core_execute(c, b, p, actions, program->n_actions);
+    }
+}
+
+static void account_fates(const struct vs_core *c, const struct vs_port *in, struct vs_packet **pkts, int n)
+{
+    struct vs_port_counters *pc = in->counters[c->index];
+    unsigned forwarded = 0;
+    for (int i = 0; i < n; i++) {
+        if (VS_LIKELY(pkts[i]->fate == VS_FATE_FORWARDED))
+            forwarded++;
+        else
+            vs_port_rx_drop(pc, pkts[i]->drop, 1);
+    }
+    vs_count(&pc->rx_forwarded, forwarded);
+}
+
+static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
+                      struct vs_packet **pkts, int n)
+{
+    const struct vs_view *view = atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
+    unsigned n_groups = 0, hits = 0;
+    make_keys(c, s, b, view, pkts, n);
+    if (c->emc.n_entries != 0)
+        for (int i = 0; i < n; i++)
+            s->at[i] = vs_emc_find(&c->emc, s->hash[i]);
+    uint32_t batch = ++c->batch;
+    for (int i = 0; i < n; i++) {
+        if (VS_UNLIKELY(pkts[i]->head_len < 14 || pkts[i]->drop == VS_DROP_RX_FRAGMENT)) {
+            pkts[i]->drop = pkts[i]->head_len < 14 ? VS_DROP_RX_RUNT : VS_DROP_RX_FRAGMENT;
+            continue;
+        }
+        struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
+        if (program == NULL)
+            continue;
+        if (program->batch != batch) {
+            program->batch = batch;
+            program->group = (uint16_t)n_groups;
+            s->groups[n_groups].program = program;
+            s->groups[n_groups++].n = 0;
+        }
+        struct vs_batch_group *g = &s->groups[program->group];
+        g->at[g->n++] = (uint8_t)i;
+    }
+    for (unsigned i = 0; i < n_groups; i++)
+        run_group(c, b, in, pkts, &s->groups[i]);
+    vs_count(&c->stats.emc_hits, hits);
+    vs_count(&c->stats.emc_misses, (uint64_t)n - hits);
+}
+
+void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **pkts, int n, bool account)
+{
+    const struct vs_bridge *b = __atomic_load_n(&in->bridge, __ATOMIC_ACQUIRE);
+    int refused = b == NULL ? VS_DROP_RX_NO_BRIDGE : refuse_batch(in);
+    if (c->level == VS_LEVELS)
+        refused = VS_DROP_RX_PATCH_LOOP;
+    for (int i = 0; i < n; i++) {
+        pkts[i]->fate = VS_FATE_NONE;
+        pkts[i]->drop = refused >= 0 ? (uint8_t)refused : VS_DROP_RX_ACTION_DROP;
+        pkts[i]->in_port = in->ofport;
+        pkts[i]->port = in;
+    }
+    if (refused < 0)
+        run_batch(c, c->scratch[c->level++], b, in, pkts, n);
+    if (refused < 0)
+        c->level--;
+    if (account)
+        account_fates(c, in, pkts, n);
+}

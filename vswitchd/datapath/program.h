@@ -1,0 +1,93 @@
+/* program.h: what a pipeline walk yields, shared by all packets that took the same path.
+ *
+ * How it works: a program is the list of rules hit (the path) and the flat list of datapath actions. Rules are immutable,
+ * so the path alone determines the actions: programs are interned per core by their path, and every cache entry with
+ * that path points at the same program, which carries the counters. Memory: per core one arena per size class, reserved as
+ * address space once and touched as it fills, so the loop never allocates.
+ *
+ * Life: FREE -> LIVE (the core interns) -> RETIRED (the core's sweep found a dead rule in the path and took the program out
+ * of its index) -> FREE (the control thread took the last counts; the core finds it in a later sweep). Cache entries that
+ * still point at a retired program are stale by their version: the rule died after every core had left the last version
+ * that shows it.
+ * The control thread adds counters to the rules by vs_programs_harvest: the difference since the last time.
+ *
+ * Thread safety: intern, sweep and counting: the owning core. Harvest: control thread, at any time.
+ */
+#ifndef VS_PROGRAM_H
+#define VS_PROGRAM_H
+
+#include "classifier.h"
+
+#ifndef VS_CDEF
+enum {
+    VS_PATH_MAX = 255,         /* rules in a path: tables only go forward */
+    VS_PROGRAM_ACTIONS = 1024, /* actions in a program */
+    VS_PROGRAM_CLASSES = 10,   /* 128 << class bytes */
+    VS_PROGRAM_SIZE0 = 128,
+};
+
+enum vs_program_state { VS_PROGRAM_FREE, VS_PROGRAM_LIVE, VS_PROGRAM_RETIRED, VS_PROGRAM_LISTED /* on the core's free list */ };
+
+struct vs_program {
+    /* line 0: the owning core writes */
+    uint64_t packets, bytes, used_ms;
+    struct vs_program *next;   /* in the index, or in the free list */
+    uint32_t batch;            /* last batch that used it ... */
+    uint16_t group;            /* ... and as which group */
+    uint16_t n_rules;
+    uint16_t n_actions;
+    uint8_t drop;              /* reason when nothing is done with the packet */
+    uint8_t single_output;     /* one action: output to one real port */
+    uint32_t hash;
+    uint8_t size_class;
+    uint8_t pad[3];
+    _Atomic uint32_t state;    /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
+    /* line 1: the control thread writes */
+    uint64_t taken_packets, taken_bytes;
+    struct vs_rule *rules[];   /* n_rules, then the actions */
+};
+
+static inline const struct vs_action *vs_program_actions(const struct vs_program *p)
+{
+    return (const struct vs_action *)(const void *)(p->rules + p->n_rules);
+}
+
+/* A walk's result before it is interned. */
+struct vs_draft {
+    uint16_t n_rules, n_actions;
+    uint8_t drop;
+    struct vs_rule *rules[VS_PATH_MAX];
+    struct vs_action actions[VS_PROGRAM_ACTIONS];
+};
+
+struct vs_program_class {
+    uint8_t *base;
+    _Atomic uint32_t n; /* slots ever used; release by the core, acquire by harvest */
+    uint32_t limit;
+    struct vs_program *free;
+};
+
+struct vs_programs {
+    struct vs_program **index; /* chains by path hash */
+    uint32_t index_mask;
+    struct vs_program_class classes[VS_PROGRAM_CLASSES];
+    uint32_t sweep_class, sweep_at;
+    uint64_t sweep_epoch;           /* epoch of the sweep under way, or of the last one */
+    bool sweeping;
+    _Atomic uint64_t swept;         /* last epoch fully swept; pairs with the control thread's check */
+    uint64_t live, refused;         /* owner writes */
+};
+
+int vs_programs_init(struct vs_programs *ps); /* 0 or -ENOMEM */
+void vs_programs_destroy(struct vs_programs *ps);
+/* The program of that path; NULL when the arena is full (then execute the draft itself). */
+struct vs_program *vs_programs_intern(struct vs_programs *ps, const struct vs_draft *d);
+/* Do a part of the sweep for `epoch`. Returns false when nothing is left to do. */
+bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch);
+/* Add what was counted since the last time to rules and tables. */
+void vs_programs_harvest(struct vs_programs *ps);
+/* Count packets of a draft that was executed without a program. Any thread. */
+void vs_draft_count(const struct vs_draft *d, uint64_t packets, uint64_t bytes, uint64_t now_ms);
+#endif
+
+#endif

@@ -1,0 +1,105 @@
+/* sleep.c: how an idle core sleeps and wakes; the protocol is in port.h (rx_arm, rx_fd, rx_disarm).
+ *
+ * Order: arm every queue (each looks once more for work), say "asleep", look once more at what the control thread may have
+ * changed, leave the grace periods (offline), wait. The list of queues may be freed while the core is offline: after waking it is
+ * loaded anew. The wait ends after WAKE_MS at the latest, so that nothing depends on a peer's promise to notify.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core.h"
+#include "qsbr.h"
+
+enum { WAKE_MS = 500 };
+
+static void disarm(const struct vs_rxq_list *list, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const struct vs_rxq_ref *ref = &list->ref[i];
+        if (ref->port->ops->rx_disarm != NULL)
+            ref->port->ops->rx_disarm(ref->port, ref->rxq);
+    }
+}
+
+/* Returns how many were armed; fewer than all when one of them has work. */
+static unsigned arm(const struct vs_rxq_list *list)
+{
+    for (unsigned i = 0; i < list->n; i++) {
+        const struct vs_rxq_ref *ref = &list->ref[i];
+        if (ref->port->ops->rx_arm != NULL && ref->port->ops->rx_arm(ref->port, ref->rxq) != 0)
+            return i;
+    }
+    return list->n;
+}
+
+/* Not the hot loop: memory may be asked for here. */
+static bool room_for(struct vs_core *c, unsigned n)
+{
+    if (n <= c->n_pollfds)
+        return true;
+    struct pollfd *more = realloc(c->pollfds, n * sizeof *more);
+    if (more == NULL)
+        return false;
+    c->pollfds = more;
+    c->n_pollfds = n;
+    return true;
+}
+
+static bool must_stay(const struct vs_core *c, const struct vs_rxq_list *list)
+{
+    return atomic_load_explicit(&c->stop, memory_order_relaxed) ||
+           atomic_load_explicit(&c->rxqs, memory_order_relaxed) != list ||
+           atomic_load_explicit(&c->programs.swept, memory_order_relaxed) !=
+               atomic_load_explicit(&c->dp->sweep_epoch, memory_order_relaxed);
+}
+
+static void wait_for_work(struct vs_core *c, unsigned n)
+{
+    uint64_t before = vs_cycles();
+    vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);
+    int ready = poll(c->pollfds, n, WAKE_MS);
+    vs_qsbr_online(&vs_qsbr, (unsigned)c->qsbr);
+    atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
+    if (ready > 0 && c->pollfds[0].revents != 0) {
+        uint64_t count;
+        ssize_t done = read(c->wake_fd, &count, sizeof count);
+        (void)done; /* EAGAIN: nothing was in it */
+    }
+    vs_count(&c->stats.sleeps, 1);
+    vs_count(&c->stats.asleep_cycles, vs_cycles() - before);
+}
+
+void vs_core_sleep(struct vs_core *c)
+{
+    const struct vs_rxq_list *list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
+    c->idle_since = 0; /* whatever happens, a new spell of patience begins */
+    if (!room_for(c, list->n + 1))
+        return;
+    unsigned armed = arm(list), n = 1;
+    c->pollfds[0] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};
+    for (unsigned i = 0; i < armed; i++) {
+        int fd = atomic_load_explicit(&list->ref[i].port->rx_fd[list->ref[i].rxq], memory_order_acquire);
+        if (fd >= 0)
+            c->pollfds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    }
+    atomic_store_explicit(&c->asleep, true, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in vs_core_wake */
+    if (armed < list->n || must_stay(c, list)) {
+        atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
+        disarm(list, VS_MIN(armed + 1, list->n));
+        return;
+    }
+    wait_for_work(c, n);
+    list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
+    disarm(list, list->n);
+}
+
+void vs_core_wake(struct vs_core *c)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* what was changed before is seen by a core that goes to sleep after */
+    uint64_t one = 1;
+    ssize_t done = write(c->wake_fd, &one, sizeof one);
+    (void)done; /* EAGAIN: it is readable already */
+}
