@@ -1,0 +1,375 @@
+"""Frames through split rings: both directions, every layout that drivers use, notifications, stop and start."""
+
+import os
+import struct
+
+import pytest
+from fakes.loose_port import StartError, eventfd_count
+from fakes.mock_guest import (
+    EVENT_IDX,
+    INDIRECT_DESC,
+    MODERN,
+    MRG_RXBUF,
+    VERSION_1,
+    Guest,
+    Region,
+    Ring,
+    bits,
+)
+
+LEGACY = bits(INDIRECT_DESC)
+PLAIN = bits(VERSION_1, INDIRECT_DESC)
+EVENTS = MODERN | bits(EVENT_IDX)
+
+
+def frame(n: int, seed: int = 0) -> bytes:
+    return bytes((i * 7 + seed) & 0xFF for i in range(n))
+
+
+@pytest.mark.parametrize("features", [MODERN, PLAIN, LEGACY, bits(MRG_RXBUF, INDIRECT_DESC)])
+@pytest.mark.parametrize("indirect", [False, True])
+@pytest.mark.parametrize(
+    "cuts", [(), (10,), (12,), (5,), (12, 40), (3, 7, 20, 26, 60), (12, 203, 204, 205), (11, 205)]
+)
+def test_guest_sends_any_layout(loose, features, indirect, cuts):
+    port = loose(features)
+    ring = Ring(port.guest, 64, features)
+    port.start(1, ring)
+    sent = [frame(n, n) for n in (60, 64, 300, 1514)]
+    for data in sent:
+        ring.send(data, cuts=tuple(c for c in cuts if c < len(data)), indirect=indirect)
+    assert port.rx() == sent
+    assert len(ring.take()) == 4
+    assert port.counters.rx_packets == 4
+    assert port.counters.rx_bytes == sum(map(len, sent))
+    assert port.drops() == {}
+
+
+@pytest.mark.parametrize("n", range(14, 80))
+def test_every_short_length_both_ways(loose, n):
+    port = loose()
+    out, back = Ring(port.guest, 4), Ring(port.guest, 4)
+    port.start(1, out)
+    port.start(0, back)
+    out.send(frame(n))
+    back.post(200)
+    assert port.rx() == [frame(n)]
+    port.tx(frame(n))
+    assert [f for _, f in back.received()] == [frame(n)]
+
+
+def test_many_batches_wrap_the_ring(loose):
+    port = loose()
+    ring = Ring(port.guest, 32)
+    port.start(1, ring)
+    for turn in range(2100):  # 67,200 chains: the 16-bit indices wrap, too
+        port.guest._next = 0x10000
+        expected = [frame(60, turn + i) for i in range(32)]
+        for data in expected:
+            ring.send(data)
+        assert port.rx() == expected
+        assert len(ring.take()) == 32
+    assert ring.seen > 1 << 16
+
+
+@pytest.mark.parametrize("features", [MODERN, PLAIN, LEGACY])
+@pytest.mark.parametrize("sizes", [(2048,), (10, 2048), (12, 1600), (5, 5, 2, 1000, 1000)])
+@pytest.mark.parametrize("indirect", [False, True])
+def test_guest_receives_any_layout(loose, features, sizes, indirect):
+    port = loose(features)
+    ring = Ring(port.guest, 64, features)
+    port.start(0, ring)
+    sent = [frame(n, n) for n in (60, 192, 193, 1514)]
+    for _ in sent:
+        ring.post(*sizes, indirect=indirect)
+    port.tx(*sent)
+    got = ring.received()
+    assert [f for _, f in got] == sent
+    expected = bytes(10) if features == LEGACY else bytes(10) + (struct.pack("<H", 1))
+    assert {h for h, _ in got} == {expected}
+    assert port.counters.tx_packets == 4
+    assert port.counters.tx_bytes == sum(map(len, sent))
+
+
+@pytest.mark.parametrize("size", [64, 100, 1500, 4096])
+def test_mergeable_frames_span_buffers(loose, size):
+    port = loose()
+    ring = Ring(port.guest, 1024)
+    port.start(0, ring)
+    for _ in range(600):
+        ring.post(size)
+    sent = [frame(n, n) for n in (60, 1514, 9000, 64)]
+    port.tx(*sent)
+    got = ring.received()
+    assert [f for _, f in got] == sent
+    assert [struct.unpack_from("<H", h, 10)[0] for h, _ in got] == [-(-(n + 12) // size) for n in (60, 1514, 9000, 64)]
+
+
+def test_without_mergeable_a_long_frame_is_dropped_alone(loose):
+    port = loose(PLAIN)
+    ring = Ring(port.guest, 16, PLAIN)
+    port.start(0, ring)
+    for _ in range(3):
+        ring.post(512)
+    port.tx(frame(100), frame(600), frame(200))
+    assert [f for _, f in ring.received()] == [frame(100), frame(200)]
+    assert port.drops() == {"tx_mtu_exceeded": 1}
+
+
+def test_full_ring_drops_by_name_and_keeps_half_frames_back(loose):
+    port = loose()
+    ring = Ring(port.guest, 16)
+    port.start(0, ring)
+    for _ in range(3):
+        ring.post(100)
+    port.tx(frame(60), frame(400), frame(61))  # the second needs five buffers: it and what follows wait, then drop
+    assert [f for _, f in ring.received()] == [frame(60)]
+    assert port.drops() == {"tx_ring_full": 2}
+    assert port.info(0).stats.full == 2
+    ring.post(1000)
+    port.tx(frame(70))  # the two buffers that the long frame did not fit into come first
+    assert [f for _, f in ring.received()] == [frame(70)]
+
+
+def test_ledger_of_a_stopped_ring(loose):
+    port = loose()
+    port.tx(frame(60), frame(60))
+    assert port.rx() == []
+    assert port.drops() == {"tx_not_ready": 2}
+
+
+def test_runt_and_giant_are_named(loose):
+    port = loose()
+    ring = Ring(port.guest, 16)
+    port.start(1, ring)
+    ring.send(frame(13))
+    ring.send(frame(14))
+    ring.send(frame(65536 + 65))
+    ring.send(b"")
+    assert port.rx() == [frame(14)]
+    assert port.drops() == {"rx_runt": 2, "rx_oversize": 1}
+    assert port.counters.rx_packets == 4
+    assert len(ring.take()) == 4
+
+
+def test_longest_frame(loose):
+    port = loose()
+    out, back = Ring(port.guest, 16), Ring(port.guest, 256)
+    port.start(1, out)
+    port.start(0, back)
+    for _ in range(60):
+        back.post(2048)
+    out.send(frame(65536), cuts=tuple(range(4096, 65536, 4096)))
+    assert port.rx() == [frame(65536)]
+    port.tx(frame(65536))
+    assert [f for _, f in back.received()] == [frame(65536)]
+
+
+def test_partial_checksum_is_completed(loose):
+    port = loose()
+    ring = Ring(port.guest, 16)
+    port.start(0, ring)
+    ring.post(2048)
+    ip = bytes.fromhex("450000200000400040110000") + bytes([10, 0, 0, 1, 10, 0, 0, 2])
+    data = bytes(12) + b"\x08\x00" + ip + struct.pack(">HHHH", 1, 2, 12, 0) + b"abcd"
+    port.tx(data, csum=(34, 6))
+    [(_, got)] = ring.received()
+    assert len(got) == len(data)
+    assert got[:40] == data[:40]
+    total = sum(struct.unpack(">6H", got[34:46]))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert total == 0xFFFF
+
+
+@pytest.mark.parametrize("features", [MODERN, EVENTS])
+def test_base_is_exact_after_a_stop(loose, features):
+    port = loose(features)
+    ring = Ring(port.guest, 64, features, base=65530)
+    port.start(1, ring)
+    for i in range(40):
+        ring.send(frame(60, i))
+    assert len(port.rx(n=17)) == 17
+    assert port.stop(1) == (65530 + 17) & 0xFFFF
+    assert ring.used_idx() == (65530 + 17) & 0xFFFF
+    assert port.rx() == []
+    port.start(1, ring, base=(65530 + 17) & 0xFFFF)
+    assert port.rx() == [frame(60, i) for i in range(17, 40)]
+
+
+def test_start_believes_used_idx(loose):
+    """A front-end that lost us cannot know the base; the used index in memory is right."""
+    port = loose()
+    ring = Ring(port.guest, 64)
+    port.start(1, ring)
+    for i in range(5):
+        ring.send(frame(60, i))
+    port.rx()
+    port.stop(1)
+    ring.send(frame(60, 9))
+    port.start(1, ring, base=0)
+    assert port.rx() == [frame(60, 9)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"size": 0}, "EINVAL"),
+        ({"size": 3}, "EINVAL"),
+        ({"size": 65536}, "EINVAL"),
+        ({"desc": 1}, "EFAULT"),
+        ({"avail": 0x7F0000000000 + (8 << 20) - 8}, "EFAULT"),
+        ({"used": 0x7F0000000000 + (8 << 20)}, "EFAULT"),
+        ({"used": 2**64 - 1}, "EFAULT"),
+        ({"desc": 0x7F0000001008}, "EINVAL"),
+        ({"avail": 0x7F0000001001}, "EINVAL"),
+        ({"used": 0x7F0000001002}, "EINVAL"),
+    ],
+)
+def test_bad_ring_does_not_start(loose, changed, error):
+    import errno
+
+    port = loose()
+    with pytest.raises(StartError) as caught:
+        port.start(1, Ring(port.guest, 64), **changed)
+    assert caught.value.args[0] == -getattr(errno, error)
+    assert port.info(1).size == 0
+
+
+def test_ring_must_fit_one_region(loose):
+    guest = Guest([Region(0, 0x10000, 0x10000), Region(0x10000, 0x20000, 0x10000)])
+    port = loose(guest=guest)
+    ring = Ring(guest, 64)
+    with pytest.raises(StartError):
+        port.start(1, ring, desc=0x20000 - 64)
+
+
+def test_buffers_cross_regions_that_touch(loose):
+    guest = Guest([Region(0, 0x10000, 0x10000), Region(0x10000, 0x900000, 0x10000, offset=0x3000)])
+    port = loose(guest=guest)
+    out, back = Ring(guest, 16), Ring(guest, 16)
+    port.start(1, out)
+    port.start(0, back)
+    at = 0x10000 - 100
+    guest.write(at, bytes(12) + frame(88))
+    guest.write(0x10000, frame(300, 5))
+    out.set_desc(0, at, 400)
+    out.offer(0)
+    assert port.rx() == [frame(88) + frame(300, 5)]
+    back.set_desc(0, 0x10000 - 500, 1000, 2)
+    back.offer(0)
+    port.tx(frame(800))
+    assert guest.read(0x10000 - 488, 488) + guest.read(0x10000, 312) == frame(800)
+
+
+def test_call_is_signalled_and_suppressed(loose, eventfd):
+    port = loose()
+    out, back, call = Ring(port.guest, 16), Ring(port.guest, 16), eventfd()
+    port.start(1, out, call=call)
+    port.start(0, back, call=call)
+    out.send(frame(60))
+    port.rx()
+    assert eventfd_count(call) == 1
+    back.post(200)
+    port.tx(frame(60))
+    assert eventfd_count(call) == 1
+    out.set_avail_flags(1)
+    out.send(frame(60))
+    port.rx()
+    assert eventfd_count(call) == 0
+    assert (port.info(1).stats.kicks_sent, port.info(1).stats.kicks_suppressed) == (1, 1)
+
+
+def test_event_idx_calls_when_used_passes_it(loose, eventfd):
+    port = loose(EVENTS)
+    ring, call = Ring(port.guest, 64, EVENTS, base=65534), eventfd()
+    port.start(1, ring, call=call)
+    signalled = []
+    for i in range(8):  # the driver asks for a call when the fourth is used
+        ring.set_used_event(65534 + 3)
+        ring.send(frame(60, i))
+        port.rx()
+        signalled.append(eventfd_count(call))
+    assert signalled == [0, 0, 0, 1, 0, 0, 0, 0]
+
+
+def test_kicks_are_off_while_polling_and_on_while_asleep(loose, eventfd):
+    from vswitchd.datapath.dp import lib
+
+    port = loose()
+    ring, kick = Ring(port.guest, 16), eventfd()
+    port.start(1, ring, kick=kick)
+    assert lib.vs_port_test_rx_fd(port.handle, 0) == kick
+    assert ring.used_flags() == 1
+    assert lib.vs_port_test_arm(port.handle, 0) == 0
+    assert ring.used_flags() == 0
+    ring.send(frame(60))
+    os.eventfd_write(kick, 1)
+    lib.vs_port_test_disarm(port.handle, 0)
+    assert ring.used_flags() == 1
+    assert eventfd_count(kick) == 0  # drained
+    assert lib.vs_port_test_arm(port.handle, 0) == 1  # there is work: do not sleep
+    port.rx()
+    assert lib.vs_port_test_arm(port.handle, 0) == 0
+    port.stop(1)
+    assert lib.vs_port_test_rx_fd(port.handle, 0) == -1
+
+
+def test_event_idx_arms_at_the_next_buffer(loose, eventfd):
+    from vswitchd.datapath.dp import lib
+
+    port = loose(EVENTS)
+    ring = Ring(port.guest, 16, EVENTS)
+    port.start(1, ring, kick=eventfd())
+    for i in range(3):
+        ring.send(frame(60, i))
+    port.rx()
+    assert lib.vs_port_test_arm(port.handle, 0) == 0
+    assert ring.avail_event() == 3
+
+
+def test_a_ring_without_kick_must_be_polled(loose):
+    from vswitchd.datapath.dp import lib
+
+    port = loose()
+    assert lib.vs_port_test_arm(port.handle, 0) == 0
+    port.start(1, Ring(port.guest, 16), kick=-1)
+    assert lib.vs_port_test_arm(port.handle, 0) == 1
+
+
+def test_cores_spread_over_running_transmit_rings(loose):
+    from vswitchd.datapath.dp import lib
+
+    port = loose()
+    rings = {i: Ring(port.guest, 16) for i in (0, 2, 6)}
+    for i, ring in rings.items():
+        port.start(i, ring)
+        for _ in range(4):
+            ring.post(200)
+    for core in range(6):
+        port.tx(frame(60, core), core=core)
+    assert [[f for _, f in r.received()] for r in rings.values()] == [
+        [frame(60, 0), frame(60, 3)],
+        [frame(60, 1), frame(60, 4)],
+        [frame(60, 2), frame(60, 5)],
+    ]
+    port.stop(2)
+    port.tx(frame(60, 1), core=1)
+    assert [f for _, f in rings[6].received()] == [frame(60, 1)]
+    assert lib.vs_port_n_rxq(port.handle) == 1
+    port.start(5, Ring(port.guest, 16))
+    assert lib.vs_port_n_rxq(port.handle) == 3
+
+
+def test_max_frame(loose):
+    from vswitchd.datapath.dp import lib
+
+    port = loose()
+    ring = Ring(port.guest, 16)
+    port.start(0, ring)
+    lib.vs_vhost_set_max_frame(port.handle, 1522)
+    for _ in range(2):
+        ring.post(4096)
+    port.tx(frame(1523), frame(1522))
+    assert [f for _, f in ring.received()] == [frame(1522)]
+    assert port.drops() == {"tx_mtu_exceeded": 1}

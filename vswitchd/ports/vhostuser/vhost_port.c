@@ -1,0 +1,168 @@
+/* vhost_port.c: the control side of a vhost-user port, and its queues; see vhost_port.h. Receive and transmit stand in
+ * vhost_rx.c and vhost_tx.c. */
+#include "vhost_queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void destroy(struct vs_port *port)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    for (unsigned i = 0; i < VS_VHOST_RINGS; i++) {
+        vs_vring_free(atomic_load_explicit(&v->queues[i].ring, memory_order_relaxed));
+        vs_vring_free(v->queues[i].dying);
+    }
+    free(v);
+}
+
+static int rx_arm(struct vs_port *port, unsigned rxq)
+{
+    struct vs_vring *r = vs_vhost_ring(vs_vhost_of(port), 2 * rxq + 1);
+    return r == NULL ? 0 : vs_vring_arm(r);
+}
+
+static void rx_disarm(struct vs_port *port, unsigned rxq)
+{
+    struct vs_vring *r = vs_vhost_ring(vs_vhost_of(port), 2 * rxq + 1);
+    if (r != NULL)
+        vs_vring_disarm(r);
+}
+
+static const struct vs_port_ops ops = {
+    .type = "vhostuser",
+    .rx = vs_vhost_rx,
+    .rx_release = vs_vhost_rx_release,
+    .tx = vs_vhost_tx,
+    .rx_arm = rx_arm,
+    .rx_disarm = rx_disarm,
+    .destroy = destroy,
+};
+
+struct vs_port *vs_vhost_new(const char *name)
+{
+    struct vs_vhost *v = aligned_alloc(VS_CACHE_LINE, sizeof *v);
+    if (v == NULL)
+        return NULL;
+    memset(v, 0, sizeof *v);
+    vs_port_init(&v->port, &ops, name, 1);
+    for (unsigned i = 0; i < VS_MAX_RXQ; i++)
+        atomic_store_explicit(&v->port.rx_fd[i], -1, memory_order_relaxed);
+    for (unsigned i = 0; i < VS_MAX_CORES; i++)
+        atomic_store_explicit(&v->tx_ring[i], VS_VHOST_NO_RING, memory_order_relaxed);
+    atomic_store_explicit(&v->retries, VS_VHOST_RETRIES, memory_order_relaxed);
+    atomic_store_explicit(&v->max_frame, UINT32_MAX, memory_order_relaxed);
+    return &v->port;
+}
+
+void vs_vhost_set_retries(struct vs_port *port, unsigned retries)
+{
+    atomic_store_explicit(&vs_vhost_of(port)->retries, retries, memory_order_relaxed);
+}
+
+void vs_vhost_set_max_frame(struct vs_port *port, uint32_t max_frame)
+{
+    atomic_store_explicit(&vs_vhost_of(port)->max_frame, max_frame, memory_order_relaxed);
+}
+
+/* After a ring came or went: spread the cores over the transmit rings, and count the receive queues. */
+static void rebalance(struct vs_vhost *v)
+{
+    uint16_t tx[VS_VHOST_PAIRS];
+    uint16_t n_tx = 0, n_rx = 1;
+    for (uint16_t q = 0; q < VS_VHOST_PAIRS; q++) {
+        if (vs_vhost_ring(v, 2u * q) != NULL)
+            tx[n_tx++] = (uint16_t)(2 * q);
+        if (vs_vhost_ring(v, 2u * q + 1) != NULL)
+            n_rx = (uint16_t)(q + 1);
+    }
+    for (unsigned core = 0; core < VS_MAX_CORES; core++)
+        atomic_store_explicit(&v->tx_ring[core], n_tx == 0 ? VS_VHOST_NO_RING : tx[core % n_tx],
+                              memory_order_relaxed);
+    v->port.n_rxq = n_rx;
+}
+
+int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_guest_mem *mem,
+                        const struct vs_vring_config *cfg)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    struct vs_vhost_queue *q = &v->queues[ring];
+    int error;
+    if (ring >= VS_VHOST_RINGS)
+        return -EINVAL;
+    if (vs_vhost_ring(v, ring) != NULL || q->dying != NULL)
+        return -EBUSY;
+    struct vs_vring *r = vs_vring_new(mem, cfg, &q->stats, &error);
+    if (r == NULL)
+        return error;
+    /* Release: the ring is complete before a core finds it. Pairs with the acquire in vs_vhost_ring. */
+    atomic_store_explicit(&q->ring, r, memory_order_release);
+    if (ring % 2 == 1)
+        atomic_store_explicit(&port->rx_fd[ring / 2], cfg->kick_fd, memory_order_relaxed);
+    rebalance(v);
+    return 0;
+}
+
+int vs_vhost_ring_unpublish(struct vs_port *port, unsigned ring)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    struct vs_vhost_queue *q = &v->queues[ring];
+    if (ring >= VS_VHOST_RINGS || vs_vhost_ring(v, ring) == NULL)
+        return 0;
+    if (ring % 2 == 1)
+        atomic_store_explicit(&port->rx_fd[ring / 2], -1, memory_order_relaxed);
+    q->dying = vs_vhost_ring(v, ring);
+    atomic_store_explicit(&q->ring, NULL, memory_order_release);
+    rebalance(v);
+    return 1;
+}
+
+int vs_vhost_ring_reap(struct vs_port *port, unsigned ring)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    if (ring >= VS_VHOST_RINGS || v->queues[ring].dying == NULL)
+        return -ENOENT;
+    struct vs_vring *r = v->queues[ring].dying;
+    v->queues[ring].dying = NULL;
+    int base = r->last_avail;
+    vs_vring_free(r);
+    return base;
+}
+
+void vs_vhost_ring_set_call(struct vs_port *port, unsigned ring, int fd)
+{
+    struct vs_vring *r = ring < VS_VHOST_RINGS ? vs_vhost_ring(vs_vhost_of(port), ring) : NULL;
+    if (r != NULL)
+        atomic_store_explicit(&r->call_fd, fd, memory_order_relaxed);
+}
+
+void vs_vhost_ring_set_err(struct vs_port *port, unsigned ring, int fd)
+{
+    struct vs_vring *r = ring < VS_VHOST_RINGS ? vs_vhost_ring(vs_vhost_of(port), ring) : NULL;
+    if (r != NULL)
+        atomic_store_explicit(&r->err_fd, fd, memory_order_relaxed);
+}
+
+void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_ring_info *info)
+{
+    memset(info, 0, sizeof *info);
+    if (ring >= VS_VHOST_RINGS)
+        return;
+    struct vs_vhost *v = vs_vhost_of(port);
+    const struct vs_vring_stats *s = &v->queues[ring].stats;
+    info->stats.chains = vs_count_read(&s->chains);
+    info->stats.kicks_sent = vs_count_read(&s->kicks_sent);
+    info->stats.kicks_suppressed = vs_count_read(&s->kicks_suppressed);
+    info->stats.full = vs_count_read(&s->full);
+    info->stats.retries = vs_count_read(&s->retries);
+    for (unsigned i = 0; i < VS_N_CHAIN_ERRORS; i++)
+        info->stats.refused[i] = vs_count_read(&s->refused[i]);
+    const struct vs_vring *r = vs_vhost_ring(v, ring);
+    if (r == NULL)
+        return;
+    info->size = r->size;
+    info->broken = atomic_load_explicit(&r->broken, memory_order_relaxed);
+    uint16_t ready = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_RELAXED) -
+                                __atomic_load_n(&r->last_avail, __ATOMIC_RELAXED));
+    info->available = VS_MIN((uint32_t)ready, r->size);
+}

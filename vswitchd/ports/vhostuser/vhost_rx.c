@@ -1,0 +1,117 @@
+/* vhost_rx.c: from the guest's transmit rings into packets; see vhost_port.h. */
+#include "vhost_queue.h"
+
+enum { MIN_FRAME = 14 }; /* an Ethernet header */
+
+/* Fill the packet from a frame that starts `skip` bytes into a chain. False: more pieces than a packet can lend. */
+static bool fill_pieces(struct vs_packet *p, const struct vs_chain *c, uint32_t skip)
+{
+    uint32_t head = 0, want = VS_MIN(c->total - skip, (uint32_t)VS_HEAD_COPY);
+    unsigned segs = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        const uint8_t *data = c->p[i].data;
+        uint32_t len = c->p[i].len, past = VS_MIN(skip, len), part;
+        skip -= past;
+        data += past;
+        len -= past;
+        part = VS_MIN(want - head, len);
+        memcpy(p->data + head, data, part);
+        head += part;
+        if (part == len)
+            continue;
+        if (segs == VS_MAX_SEGS)
+            return false;
+        p->segs[segs++] = (struct vs_seg){.data = data + part, .len = len - part};
+    }
+    p->head_len = (uint16_t)head;
+    p->n_segs = (uint16_t)segs;
+    return true;
+}
+
+/* One chain into one packet. Returns the frame's length; 0 when it was refused: then *drop says why. The header is not even read: no
+ * feature that gives it a meaning in this direction is negotiated (section 5.1.6.2.1). */
+static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigned i, struct vs_packet *p,
+                          enum vs_drop *drop)
+{
+    struct vs_chain chain;
+    enum vs_chain_error error = vs_vring_walk(r, w, i, 0, &chain);
+    if (error == VS_CHAIN_NONE && chain.total < r->hdr_len)
+        error =
+            VS_CHAIN_HEADER; /* CVE-2022-2132: the header may be spread over descriptors, but it must be there */
+    *drop = VS_DROP_RX_BAD_DESC;
+    if (error != VS_CHAIN_NONE) {
+        vs_vring_refuse(r, error);
+        return 0;
+    }
+    uint32_t len = chain.total - r->hdr_len;
+    *drop = len < MIN_FRAME ? VS_DROP_RX_RUNT : VS_DROP_RX_OVERSIZE;
+    if (len < MIN_FRAME || len > VS_MAX_FRAME || !fill_pieces(p, &chain, r->hdr_len))
+        return 0;
+    p->frame_len = len;
+    return len;
+}
+
+/* The usual case: header and frame in one descriptor, contiguous. */
+VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_window *w, unsigned i,
+                                    struct vs_packet *p)
+{
+    uint32_t len = w->desc[i].len - r->hdr_len;
+    const uint8_t *frame = w->host[i] + r->hdr_len;
+    uint32_t head = VS_MIN(len, (uint32_t)VS_HEAD_COPY);
+    vs_copy_small(p->data, frame, head);
+    p->head_len = (uint16_t)head;
+    p->frame_len = len;
+    if (len > head) {
+        p->segs[0] = (struct vs_seg){.data = frame + head, .len = len - head};
+        p->n_segs = 1;
+    }
+    return len;
+}
+
+int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                struct vs_port_counters *c)
+{
+    struct vs_vhost_queue *q = &vs_vhost_of(port)->queues[2 * rxq + 1];
+    struct vs_vring *r = atomic_load_explicit(&q->ring, memory_order_acquire);
+    struct vs_window w;
+    if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
+        return 0;
+    unsigned got = vs_vring_fetch(r, &w, r->last_avail, (unsigned)n);
+    if (got == 0)
+        return 0;
+    int out = 0;
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < got; i++) {
+        struct vs_packet *p = pkts[out];
+        enum vs_drop drop = VS_DROP_RX_BAD_DESC;
+        uint32_t len = w.desc[i].len;
+        if (VS_LIKELY(w.desc[i].flags == 0 && w.len[i] == len && w.host[i] != NULL &&
+                      len >= MIN_FRAME + 12u && len <= VS_MAX_FRAME))
+            len = fill_fast(r, &w, i, p);
+        else
+            len = fill_slow(r, &w, i, p, &drop);
+        vs_vring_push(r, w.head[i], 0);
+        bytes += len;
+        if (VS_LIKELY(len != 0))
+            out++;
+        else
+            vs_port_rx_drop(c, drop, 1);
+    }
+    __atomic_store_n(&r->last_avail, (uint16_t)(r->last_avail + got), __ATOMIC_RELAXED);
+    vs_port_rx_count(c, got, bytes);
+    if (out == 0) /* nothing is lent */
+        vs_vring_flush(r);
+    else
+        q->held = r;
+    return out;
+}
+
+void vs_vhost_rx_release(struct vs_port *port, unsigned rxq)
+{
+    /* The ring of the receive, which may have been unpublished since; it lives until this core is quiescent. */
+    struct vs_vhost_queue *q = &vs_vhost_of(port)->queues[2 * rxq + 1];
+    struct vs_vring *r = q->held;
+    q->held = NULL;
+    if (r != NULL)
+        vs_vring_flush(r);
+}

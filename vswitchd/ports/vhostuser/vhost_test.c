@@ -1,0 +1,79 @@
+/* vhost_test.c: hooks for tests; see vhost_test.h. */
+#include "vhost_test.h"
+
+static struct vs_packet pool[VS_BATCH];
+
+static int receive(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                   struct vs_port_counters *c)
+{
+    for (int i = 0; i < n; i++) {
+        pkts[i] = &pool[i];
+        vs_packet_reset(pkts[i], port);
+    }
+    return port->ops->rx(port, rxq, pkts, n, c);
+}
+
+int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, uint32_t stride,
+                    uint32_t *lens, struct vs_port_counters *c)
+{
+    struct vs_packet *pkts[VS_BATCH];
+    int got = receive(port, rxq, pkts, VS_MIN(n, (int)VS_BATCH), c);
+    for (int i = 0; i < got; i++) {
+        lens[i] = pkts[i]->frame_len;
+        vs_packet_copy_out(pkts[i], frames + (size_t)i * stride, stride);
+    }
+    if (port->ops->rx_release != NULL)
+        port->ops->rx_release(port, rxq);
+    return got;
+}
+
+void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
+                     const uint32_t *lens, int n, uint16_t csum_start, uint16_t csum_offset,
+                     struct vs_port_counters *c)
+{
+    struct vs_packet *pkts[VS_BATCH];
+    n = VS_MIN(n, (int)VS_BATCH);
+    for (int i = 0; i < n; i++) {
+        pkts[i] = &pool[i];
+        vs_packet_reset(pkts[i], port);
+        vs_packet_fill(pkts[i], frames + (size_t)i * stride, lens[i]);
+        pkts[i]->csum = csum_start != 0 ? VS_CSUM_PARTIAL : VS_CSUM_NONE;
+        pkts[i]->csum_start = csum_start;
+        pkts[i]->csum_offset = csum_offset;
+    }
+    port->ops->tx(port, core, pkts, n, c);
+}
+
+uint64_t vs_port_test_forward(struct vs_port *from, unsigned rxq, struct vs_port *to, unsigned core,
+                              unsigned rounds, uint64_t *packets, struct vs_port_counters *c_from,
+                              struct vs_port_counters *c_to)
+{
+    struct vs_packet *pkts[VS_BATCH];
+    uint64_t start = vs_cycles();
+    for (unsigned i = 0; i < rounds; i++) {
+        int got = receive(from, rxq, pkts, VS_BATCH, c_from);
+        if (got == 0)
+            break;
+        to->ops->tx(to, core, pkts, got, c_to);
+        if (from->ops->rx_release != NULL)
+            from->ops->rx_release(from, rxq);
+        *packets += (uint64_t)got;
+    }
+    return vs_cycles() - start;
+}
+
+int vs_port_test_arm(struct vs_port *port, unsigned rxq)
+{
+    return port->ops->rx_arm == NULL ? 0 : port->ops->rx_arm(port, rxq);
+}
+
+void vs_port_test_disarm(struct vs_port *port, unsigned rxq)
+{
+    if (port->ops->rx_disarm != NULL)
+        port->ops->rx_disarm(port, rxq);
+}
+
+int vs_port_test_rx_fd(struct vs_port *port, unsigned rxq)
+{
+    return atomic_load_explicit(&port->rx_fd[rxq], memory_order_relaxed);
+}

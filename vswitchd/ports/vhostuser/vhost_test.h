@@ -1,0 +1,27 @@
+/* vhost_test.h: hooks that drive a port's vtable from Python: for tests and measurements, never used by the daemon.
+ *
+ * How it works: each call does what a core does in one turn of its loop: rx -> use -> rx_release, or tx. Frames are rows of `stride` bytes.
+ *
+ * Thread safety: the caller plays the core; one caller per queue.
+ */
+#ifndef VS_VHOST_TEST_H
+#define VS_VHOST_TEST_H
+
+#include "port.h"
+
+/* Receive up to n (<= VS_BATCH) frames, copy them out, release. Returns how many. */
+int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, uint32_t stride,
+                    uint32_t *lens, struct vs_port_counters *c);
+/* Send n frames; those of more than VS_HEAD_COPY bytes with a borrowed tail. `csum_start` != 0 asks for a partial checksum. */
+void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
+                     const uint32_t *lens, int n, uint16_t csum_start, uint16_t csum_offset,
+                     struct vs_port_counters *c);
+/* Forward from one port to another until a receive yields nothing or `rounds` are over. Returns the cycles it took; *packets counts. */
+uint64_t vs_port_test_forward(struct vs_port *from, unsigned rxq, struct vs_port *to, unsigned core,
+                              unsigned rounds, uint64_t *packets, struct vs_port_counters *c_from,
+                              struct vs_port_counters *c_to);
+int vs_port_test_arm(struct vs_port *port, unsigned rxq);
+void vs_port_test_disarm(struct vs_port *port, unsigned rxq);
+int vs_port_test_rx_fd(struct vs_port *port, unsigned rxq);
+
+#endif

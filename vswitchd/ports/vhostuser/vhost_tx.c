@@ -1,0 +1,268 @@
+/* vhost_tx.c: from packets into the guest's receive rings; see vhost_port.h. */
+#include "vhost_queue.h"
+#include "offload.h"
+
+enum put {
+    PUT_DONE,
+    PUT_FULL,     /* nothing consumed: the guest is short of buffers */
+    PUT_TOO_LONG, /* nothing consumed: no buffer of the guest is long enough */
+    PUT_BAD,      /* the guest's buffer was refused and given back */
+};
+
+/* Bytes to send, as the packet holds them. */
+struct source {
+    const uint8_t *head;
+    const struct vs_seg *segs;
+    uint32_t head_len;
+    uint32_t n_segs;
+    uint32_t total;
+};
+
+/* Where a source has been read up to. */
+struct reader {
+    const struct source *s;
+    const uint8_t *at;
+    uint32_t left; /* in the present run of bytes */
+    uint32_t seg;  /* next one */
+};
+
+static struct reader reader_of(const struct source *s)
+{
+    return (struct reader){.s = s, .at = s->head, .left = s->head_len};
+}
+
+static void copy_run(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+    if (n <= 256)
+        vs_copy_small(to, from, n);
+    else
+        memcpy(to, from, n);
+}
+
+/* Copy exactly n bytes, which the source has. */
+static void reader_copy(struct reader *rd, uint8_t *to, uint32_t n)
+{
+    while (n > 0) {
+        if (rd->left == 0) {
+            rd->at = rd->s->segs[rd->seg].data;
+            rd->left = rd->s->segs[rd->seg].len;
+            rd->seg++;
+            continue;
+        }
+        uint32_t part = VS_MIN(n, rd->left);
+        copy_run(to, rd->at, part);
+        to += part;
+        n -= part;
+        rd->at += part;
+        rd->left -= part;
+    }
+}
+
+/* virtio_net_hdr (section 5.1.6): no offloads; num_buffers = 1, mended later. Legacy headers are these bytes cut to 10. */
+static const uint8_t plain_header[12] = {[10] = 1};
+
+/* Entry of the window for the chain at available index `pos`, or -1 when the guest has none there. */
+static int window_at(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned want)
+{
+    unsigned i = (uint16_t)(pos - w->start);
+    if (VS_LIKELY(i < w->n))
+        return (int)i;
+    return vs_vring_fetch(r, w, pos, want) == 0 ? -1 : 0;
+}
+
+/* Write header and bytes into one chain. `patch` gets the places of num_buffers when the header is written. Returns the bytes used. */
+static uint32_t fill_chain(const struct vs_vring *r, const struct vs_chain *c, struct reader *rd,
+                           uint32_t *left, bool first, uint8_t *patch[2])
+{
+    uint32_t header = first ? 0 : r->hdr_len, used = 0; /* bytes of the header that stand already */
+    for (unsigned i = 0; i < c->n && (*left > 0 || header < r->hdr_len); i++) {
+        uint8_t *to = c->p[i].data;
+        uint32_t room = c->p[i].len;
+        for (; room > 0 && header < r->hdr_len; room--, header++, used++) {
+            *to = plain_header[header];
+            if (header >= 10)
+                patch[header - 10] = to;
+            to++;
+        }
+        uint32_t part = VS_MIN(room, *left);
+        reader_copy(rd, to, part);
+        used += part;
+        *left -= part;
+    }
+    return used;
+}
+
+/* Any chain, any number of them. Used elements are written as chains are filled, but taken and published only at the end. */
+static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
+{
+    struct reader rd = reader_of(s);
+    uint32_t left = s->total, n = 0;
+    uint16_t pos = r->last_avail, used_before = r->used_idx;
+    uint8_t *patch[2] = {NULL, NULL};
+    enum put result = PUT_DONE;
+    do {
+        struct vs_chain chain;
+        int i = window_at(r, w, pos, want);
+        if (i < 0 || n == r->size) {
+            r->used_idx = used_before;
+            return i < 0 ? PUT_FULL : PUT_TOO_LONG;
+        }
+        enum vs_chain_error error = vs_vring_walk(r, w, (unsigned)i, VS_DESC_WRITE, &chain);
+        if (error == VS_CHAIN_NONE && n == 0 && chain.total <= r->hdr_len)
+            error = VS_CHAIN_HEADER;
+        if (error == VS_CHAIN_NONE && !r->mergeable && chain.total - r->hdr_len < left)
+            return PUT_TOO_LONG;
+        uint32_t used = 0;
+        if (error == VS_CHAIN_NONE) {
+            used = fill_chain(r, &chain, &rd, &left, n == 0, patch);
+        } else { /* give it back empty, behind those of this frame that are filled already */
+            vs_vring_refuse(r, error);
+            result = PUT_BAD;
+        }
+        vs_vring_push(r, w->head[i], used);
+        pos++;
+        n++;
+    } while (left > 0 && result == PUT_DONE);
+    if (r->hdr_len == 12 && patch[0] != NULL) {
+        *patch[0] = (uint8_t)n;
+        *patch[1] = (uint8_t)(n >> 8);
+    }
+    __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
+    return result;
+}
+
+/* The usual case: one buffer of one descriptor takes it all. */
+static enum put put(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
+{
+    int i = window_at(r, w, r->last_avail, want);
+    if (VS_UNLIKELY(i < 0))
+        return PUT_FULL;
+    if (VS_UNLIKELY(w->desc[i].flags != VS_DESC_WRITE || w->len[i] != w->desc[i].len || w->host[i] == NULL ||
+                    w->len[i] < r->hdr_len + s->total || w->len[i] > VS_CHAIN_BYTES))
+        return put_slow(r, w, s, want);
+    uint8_t *to = w->host[i];
+    memcpy(to, plain_header, 8);
+    if (VS_LIKELY(r->hdr_len == 12))
+        memcpy(to + 8, plain_header + 8, 4);
+    else
+        memcpy(to + 8, plain_header + 8, 2);
+    to += r->hdr_len;
+    copy_run(to, s->head, s->head_len);
+    to += s->head_len;
+    for (uint32_t k = 0; k < s->n_segs; k++) {
+        copy_run(to, s->segs[k].data, s->segs[k].len);
+        to += s->segs[k].len;
+    }
+    vs_vring_push(r, w->head[i], r->hdr_len + s->total);
+    __atomic_store_n(&r->last_avail, (uint16_t)(r->last_avail + 1), __ATOMIC_RELAXED);
+    return PUT_DONE;
+}
+
+/* Frames that vs_offload_finish makes of one packet. */
+struct finish {
+    struct vs_vring *r;
+    struct vs_window *w;
+    enum put result;
+    uint64_t bytes;
+};
+
+static int emit_frame(void *ctx, const uint8_t *frame, uint32_t len)
+{
+    struct finish *f = ctx;
+    struct source s = {.head = frame, .head_len = len, .total = len};
+    f->result = put(f->r, f->w, &s, VS_BATCH);
+    if (f->result == PUT_DONE)
+        f->bytes += len;
+    return f->result == PUT_DONE ? 0 : -1;
+}
+
+/* What became of one packet; *reason is set unless PUT_DONE. */
+static enum put put_packet(struct vs_vring *r, struct vs_window *w, const struct vs_packet *p, unsigned want,
+                           uint64_t *bytes, enum vs_drop *reason)
+{
+    static const enum vs_drop reasons[] = {
+        [PUT_FULL] = VS_DROP_TX_RING_FULL,
+        [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
+        [PUT_BAD] = VS_DROP_TX_BAD_DESC,
+    };
+    enum put result;
+    if (VS_UNLIKELY(p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE)) {
+        struct finish f = {.r = r, .w = w, .result = PUT_DONE};
+        if (vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f) < 0 && f.result == PUT_DONE) {
+            *reason = VS_DROP_TX_OFFLOAD;
+            return PUT_BAD;
+        }
+        /* Some segments may be with the guest already: the rest is not tried again, the packet counts as dropped. */
+        result = f.result == PUT_FULL && f.bytes > 0 ? PUT_BAD : f.result;
+        *reason = reasons[f.result];
+        *bytes += result == PUT_DONE ? f.bytes : 0;
+        return result;
+    }
+    struct source s = {.head = p->data,
+                       .segs = p->segs,
+                       .head_len = p->head_len,
+                       .n_segs = p->n_segs,
+                       .total = p->frame_len};
+    result = put(r, w, &s, want);
+    *reason = reasons[result];
+    *bytes += result == PUT_DONE ? s.total : 0;
+    return result;
+}
+
+/* Send until the guest is short of buffers. Returns how many packets are dealt with: sent or dropped for another reason. */
+static int send_some(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                     struct vs_port_counters *c)
+{
+    struct vs_window w;
+    uint64_t sent = 0, bytes = 0;
+    int i = 0;
+    w.start = w.n = 0;
+    for (; i < n; i++) {
+        enum vs_drop reason = VS_DROP_TX_TOO_LONG;
+        enum put result = PUT_TOO_LONG;
+        if (VS_LIKELY(pkts[i]->frame_len <= max_frame || pkts[i]->gso_type != VS_GSO_NONE))
+            result = put_packet(r, &w, pkts[i], (unsigned)(n - i), &bytes, &reason);
+        if (VS_LIKELY(result == PUT_DONE)) {
+            sent++;
+            continue;
+        }
+        if (result == PUT_FULL)
+            break;
+        vs_port_tx_drop(c, reason, 1);
+    }
+    if (sent != 0)
+        vs_port_sent(c, sent, bytes);
+    vs_vring_flush(r);
+    return i;
+}
+
+void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+                 struct vs_port_counters *c)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    unsigned ring = atomic_load_explicit(&v->tx_ring[core], memory_order_relaxed);
+    struct vs_vring *r = ring == VS_VHOST_NO_RING ? NULL : vs_vhost_ring(v, ring);
+    if (r == NULL) {
+        vs_port_tx_drop(c, VS_DROP_TX_NOT_READY, (uint64_t)n);
+        return;
+    }
+    uint32_t max_frame = atomic_load_explicit(&v->max_frame, memory_order_relaxed);
+    uint32_t retries = atomic_load_explicit(&v->retries, memory_order_relaxed);
+    vs_spin_lock(&r->lock);
+    int done = 0, last = -1;
+    while (done < n && atomic_load_explicit(&r->broken, memory_order_relaxed) == 0) {
+        last = send_some(r, pkts + done, n - done, max_frame, c);
+        done += last;
+        if (done == n || last == 0 || retries-- == 0)
+            break;
+        vs_count(&r->stats->retries, 1);
+        vs_count(&c->tx_retries, 1);
+        vs_cpu_relax();
+    }
+    bool broken = atomic_load_explicit(&r->broken, memory_order_relaxed) != 0;
+    if (done < n && !broken)
+        vs_count(&r->stats->full, (uint64_t)(n - done));
+    vs_spin_unlock(&r->lock);
+    if (done < n)
+        vs_port_tx_drop(c, broken ? VS_DROP_TX_NOT_READY : VS_DROP_TX_RING_FULL, (uint64_t)(n - done));
+}
