@@ -1,20 +1,25 @@
-"""What the switch's state and a flow's match allow an action list to be: ports, groups, prerequisites (7.4.4, BAD_ACTION).
+"""What the switch's state and a flow's match allow an action list to be: ports, groups, prerequisites.
 
-As in Open vSwitch, an output to a port that does not exist yet is allowed (it may come); a number that no port can ever
-have is not. Set-field, pop-VLAN and the TTL actions need their header: the match, or an action before, must say that it
-is there, else OFPBAC_MATCH_INCONSISTENT. An action set is not checked so: other tables add to it.
+As in Open vSwitch, an output to a port that does not exist yet is allowed (it may come); a number that no
+port can ever have is not. Set-field, pop-VLAN and the TTL actions need their header: the match, or an action
+before, must say that it is there, else OFPBAC_MATCH_INCONSISTENT. An action set is not checked so: other
+tables add to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from typing import TYPE_CHECKING
 
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto.constants import OFPP, OFPVID_PRESENT
 from vswitchd.ofproto.errors import OFPBAC, OFError
 from vswitchd.ofproto.fields import ETH_IPV4, ETH_IPV6, Field
-from vswitchd.ofproto.oxm import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from vswitchd.ofproto.oxm import Match
 
 MAX_PORT = 0xFEFF
 """The highest number that we give to a port (as Open vSwitch)."""

@@ -1,15 +1,14 @@
-"""OpenFlow matches, actions and instructions compiled into what the datapath takes: key fields, actions, rules.
+"""OpenFlow matches, actions and instructions compiled into what the datapath takes.
 
-`Program` is the compiled form of the instructions of a flow entry. Equal instructions give the same object (flow tables
-of a million entries have few different ones). Only what does not depend on the state of the switch is refused here;
-action_checks.py does the rest. Thread: control.
+`Program` is the compiled form of the instructions of a flow entry. Equal instructions give the same object
+(flow tables of a million entries have few different ones). Only what does not depend on the state of the
+switch is refused here; action_checks.py does the rest. Thread: control.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from vswitchd.datapath import dp
@@ -18,20 +17,31 @@ from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto.constants import OFPIT, OFPP
 from vswitchd.ofproto.errors import OFPBAC, OFPBIC, OFPBMC, OFError
 from vswitchd.ofproto.fields import BY_NAME, Field
-from vswitchd.ofproto.match_shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vswitchd.ofproto.match_shape import Shape
 
 MAX_ACTIONS = 64
 """Actions of one list: what a rule of the datapath may carry."""
 
 _SAME = (
-    "in_port", "metadata", "eth_dst", "eth_src", "eth_type", "vlan_vid", "vlan_pcp", "ip_dscp", "ip_ecn", "ip_proto",
-    "ipv4_src", "ipv4_dst", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src", "ipv6_dst", "ipv6_flabel",
+    "in_port", "metadata", "eth_dst", "eth_src", "eth_type", "vlan_vid", "vlan_pcp", "ip_dscp", "ip_ecn",
+    "ip_proto",
+    "ipv4_src", "ipv4_dst", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src", "ipv6_dst",
+    "ipv6_flabel",
     "tcp_flags",
 )  # fmt: skip
-# OpenFlow field -> field of VS_KEY_FIELDS. Left out until their issue: MPLS, PBB, tunnel, in_phy_port, IPv6 extension headers.
+# OpenFlow field -> field of VS_KEY_FIELDS. Left out until their issue: MPLS, PBB, tunnel, in_phy_port, IPv6
+# extension headers.
 KEY_FIELD: dict[Field, str] = {
     **{BY_NAME[name]: name.upper() for name in _SAME},
-    **{BY_NAME[f"{proto}_{end}"]: f"TP_{end.upper()}" for proto in ("tcp", "udp", "sctp") for end in ("src", "dst")},
+    **{
+        BY_NAME[f"{proto}_{end}"]: f"TP_{end.upper()}"
+        for proto in ("tcp", "udp", "sctp")
+        for end in ("src", "dst")
+    },
     **{BY_NAME[f"icmpv{v}_{part}"]: f"ICMP_{part.upper()}" for v in (4, 6) for part in ("type", "code")},
     BY_NAME["ipv6_nd_target"]: "ND_TARGET",
     BY_NAME["ipv6_nd_sll"]: "ND_SLL",
@@ -42,7 +52,7 @@ _NOT_SETTABLE = frozenset({"in_port", "metadata", "eth_type", "ip_proto", "tcp_f
 
 
 def compile_shape(shape: Shape) -> tuple[tuple[str, int, int, int], ...]:
-    """Return (key field, mask, shift, bits) of each field of a shape; OFError BAD_FIELD for one we cannot match."""
+    """Return (key field, mask, shift, bits) of each field of a shape; OFError BAD_FIELD."""
     found = []
     for place in shape.places:
         key = KEY_FIELD.get(place.field)
@@ -79,7 +89,8 @@ _PROGRAMS: WeakValueDictionary[tuple[Any, ...], Program] = WeakValueDictionary()
 def compile_instructions(instructions: tuple[ins.Instruction, ...], *, table_miss: bool = False) -> Program:
     """Compile instructions; OFError of type BAD_INSTRUCTION or BAD_ACTION.
 
-    `table_miss`: of the table-miss entry, whose outputs to the controller have the reason OFPR_NO_MATCH (5.4).
+    `table_miss`: of the table-miss entry, whose outputs to the controller have the reason OFPR_NO_MATCH
+    (5.4).
     """
     key = (instructions, table_miss)
     program = _PROGRAMS.get(key)
@@ -124,7 +135,7 @@ def _flat(lists: list[tuple[act.Action, ...]]) -> Iterator[act.Action]:
 
 
 def compile_actions(actions: tuple[act.Action, ...], reason: int | None = None) -> tuple[dp.Action, ...]:
-    """Compile a list of actions; OFError of type BAD_ACTION. `reason`: of outputs to the controller, dp.PUNT_ACTION if None."""
+    """Compile actions; OFError of type BAD_ACTION. `reason`: of outputs to the controller."""
     if len(actions) > MAX_ACTIONS:
         raise OFError(OFPBAC.TOO_MANY, f"{len(actions)} actions, at most {MAX_ACTIONS}")
     why = dp.PUNT_ACTION if reason is None else reason

@@ -1,19 +1,22 @@
-"""The flow entries of a switch and how they are found: one hash per table and match shape (see match_shape.py).
+"""The flow entries of a switch and how they are found: one hash per table and match shape.
 
-Strict operations are one lookup. Loose filters (modify, delete, statistics) visit only the shapes that can match, and
-where a filter names every bit of a shape only its priorities. 1,000,000 entries of one shape take about 400 bytes each.
-Nothing here talks to the datapath. Thread: control.
+(See match_shape.py.) Strict operations are one lookup. Loose filters (modify, delete, statistics) visit only
+the shapes that can match, and where a filter names every bit of a shape only its priorities. 1,000,000
+entries of one shape take about 400 bytes each. Nothing here talks to the datapath. Thread: control.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.compile import Program, compile_shape
-from vswitchd.ofproto.constants import OFPG, OFPP, OFPTT_ALL, OFPTT_MAX, OFPFF
+from vswitchd.ofproto.constants import OFPFF, OFPG, OFPP, OFPTT_ALL, OFPTT_MAX
 from vswitchd.ofproto.match_shape import PRIORITY_BITS, PRIORITY_MASK, Shape, common, loose
 from vswitchd.ofproto.oxm import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 N_TABLES = OFPTT_MAX
 _FEW_PRIORITIES = 32
@@ -22,14 +25,15 @@ _FEW_PRIORITIES = 32
 class FlowEntry:
     """One flow entry. `key` is the packed match with the priority in its low bits.
 
-    packets and bytes are the counters of rules that it had before (`FlowStore.counters()` adds the live one's); created
-    and timer are in seconds of the switch's clock; timer is the deadline at which its timeouts are looked at, 0 never.
-    `reason` is OFPRR once it is removed. `carried`: rules of it whose final counters are not in yet.
+    packets and bytes are the counters of rules that it had before (`FlowStore.counters()` adds the live
+    one's); created and timer are in seconds of the switch's clock; timer is the deadline at which its
+    timeouts are looked at (0 never), and when it was removed once it is; `reason` is OFPRR then. `carried`:
+    rules of it whose final counters are not in yet.
     """
 
     __slots__ = (
-        "bytes", "carried", "cookie", "created", "flags", "hard", "idle", "key", "packets", "program", "reason",
-        "rule", "shape", "table", "timer", "used",
+        "bytes", "carried", "cookie", "created", "flags", "hard", "idle", "key", "packets", "program",
+        "reason", "rule", "shape", "table", "timer", "used",
     )  # fmt: skip
 
     def __init__(self, table: int, shape: Shape, key: int, program: Program, created: float) -> None:
@@ -83,7 +87,7 @@ class SubTable:
 class Selection:
     """Which entries a modify, delete or statistics request means (7.3.4.1, 7.3.5.2)."""
 
-    match: Match = Match()  # noqa: RUF009  # immutable
+    match: Match = Match()  # noqa: RUF009
     table_id: int = OFPTT_ALL
     out_port: int = OFPP.ANY
     out_group: int = OFPG.ANY
@@ -115,7 +119,7 @@ class FlowTables:
         return sum(self.counts)
 
     def subtable(self, table: int, shape: Shape) -> SubTable:
-        """Return the subtable for entries of a shape, new if there is none; OFError BAD_FIELD if it cannot be."""
+        """Return the subtable of a shape, a new one if there is none; OFError BAD_FIELD if it cannot be."""
         found = self.tables[table].get(shape)
         return found if found is not None else SubTable(shape)
 
@@ -147,7 +151,7 @@ class FlowTables:
         self.counts[entry.table] -= 1
 
     def select(self, want: Selection) -> Iterator[FlowEntry]:
-        """Yield the entries that a selection means. The tables may change meanwhile: entries then removed have a `reason`."""
+        """Yield what a selection means. The tables may change meanwhile: entries removed have a `reason`."""
         tables = self.tables if want.table_id == OFPTT_ALL else self.tables[want.table_id : want.table_id + 1]
         bare = want.bare
         for table in tables:
@@ -182,4 +186,4 @@ def _matching(sub: SubTable, match: Match) -> list[FlowEntry]:
     return [entry for key, entry in sub.entries.items() if key & mask == value]
 
 
-assert PRIORITY_BITS == 16  # noqa: S101  # 7.3.4.1: a priority is a uint16_t
+assert PRIORITY_BITS == 16  # 7.3.4.1: a priority is a uint16_t

@@ -1,18 +1,21 @@
-"""Matches packed into integers: a shape (which fields, which masks) shared by many flows, and one number per flow.
+"""Matches packed into integers: a shape (fields and masks) shared by many flows, and one number per flow.
 
-A match of fields f1/m1, f2/m2 ... is a `Shape` and the values side by side in one Python int. So a million flow entries
-of one shape cost one int each, equality is one dict lookup, and a loose filter (6.4: "equal or more specific") is one
-AND and one compare per entry, for those shapes only that can match at all. The low 16 bits are kept free for a priority.
-Thread: control.
+A match of fields f1/m1, f2/m2 ... is a `Shape` and the values side by side in one Python int. So a million
+flow entries of one shape cost one int each, equality is one dict lookup, and a loose filter (6.4: "equal or
+more specific") is one AND and one compare per entry, for those shapes only that can match at all. The low 16
+bits are kept free for a priority. Thread: control.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from vswitchd.ofproto.fields import Field
 from vswitchd.ofproto.oxm import FieldMatch, Match
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.fields import Field
 
 PRIORITY_BITS = 16
 PRIORITY_MASK = (1 << PRIORITY_BITS) - 1
@@ -29,7 +32,8 @@ class _Place:
 class Shape:
     """The fields and masks of a match, in canonical order, and where their values lie in a packed number.
 
-    Shapes are shared: two equal ones are the same object while somebody holds it, so compare them by identity.
+    Shapes are shared: two equal ones are the same object while somebody holds it, so compare them by
+    identity.
     """
 
     __slots__ = ("__weakref__", "by_rank", "places")
@@ -60,7 +64,11 @@ class Shape:
         """Return the value of a field if it is matched exactly, else None."""
         for place in self.places:
             if place.field.name == name:
-                return packed >> place.shift & place.field.all_ones if place.mask == place.field.all_ones else None
+                return (
+                    packed >> place.shift & place.field.all_ones
+                    if place.mask == place.field.all_ones
+                    else None
+                )
         return None
 
 
@@ -68,7 +76,7 @@ _SHAPES: WeakValueDictionary[_Key, Shape] = WeakValueDictionary()
 
 
 def pack(match: Match) -> tuple[Shape, int]:
-    """Return the shape of a match and its packed values (priority bits 0). The order of the entries does not matter."""
+    """Return the shape of a match and its packed values, priority bits 0. The order of entries is free."""
     entries = [(e.field.rank, e.field.all_ones if e.mask is None else e.mask, e) for e in match.entries]
     entries.sort(key=_rank)
     key = tuple([(rank, mask) for rank, mask, _ in entries])
@@ -86,7 +94,7 @@ def _rank(item: tuple[int, int, FieldMatch]) -> int:
 
 
 def loose(match: Match, shape: Shape) -> tuple[int, int] | None:
-    """Return (mask, value) so that entries of `shape` with packed & mask == value are equal or more specific than match.
+    """Return (mask, value): entries of `shape` with packed & mask == value are equal to or within `match`.
 
     None: no entry of this shape can be.
     """
@@ -102,7 +110,7 @@ def loose(match: Match, shape: Shape) -> tuple[int, int] | None:
 
 
 def common(match: Match, shape: Shape) -> tuple[int, int]:
-    """Return (mask, value) so that entries of `shape` with packed & mask == value share a packet with `match`."""
+    """Return (mask, value): entries of `shape` with packed & mask == value share a packet with `match`."""
     mask = value = 0
     for entry in match.entries:
         place = shape.by_rank.get(entry.field.rank)

@@ -1,6 +1,7 @@
-"""Where OpenFlow connections come from and go to: `tcp:`, `ssl:`, `unix:`, `ptcp:`, `pssl:`, `punix:` targets.
+"""Where OpenFlow connections come from and go to: tcp:, ssl:, unix:, ptcp:, pssl:, punix: targets.
 
-The syntax is that of column `target` of table Controller (ovs-vswitchd.conf.db(5)). Addresses of IPv6 stand in brackets.
+The syntax is that of column `target` of table Controller (ovs-vswitchd.conf.db(5)). Addresses of IPv6 stand
+in brackets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parsed target. `host` is an address or name without brackets ("" for any), or the path of a unix socket."""
+    """One parsed target. `host` is an address or name without brackets, "" for any, or a socket's path."""
 
     text: str
     host: str
@@ -34,7 +35,7 @@ def parse_target(text: str) -> Target:
     """Parse a target; TargetError says what is wrong and what is expected."""
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in _SCHEMES:
-        raise TargetError(f"{text}: unknown connection method, expected tcp:, ssl:, unix:, ptcp:, pssl: or punix:")
+        raise TargetError(f"{text}: unknown method, expected tcp:, ssl:, unix:, ptcp:, pssl: or punix:")
     passive = scheme.startswith("p")
     if scheme.endswith("unix"):
         return Target(text, _path(text, rest), passive=passive, unix=True)
@@ -60,7 +61,7 @@ def _split(text: str, rest: str) -> tuple[str, str]:
     """Split at the colon that is not within brackets."""
     found = re.match(r"(\[[^\]]*\]|[^:\[\]]*)(?::(\[[^\]]*\]|[^:\[\]]*))?\Z", rest)
     if found is None:
-        raise TargetError(f"{text}: too many colons, an IPv6 address must be in brackets, as in tcp:[::1]:6653")
+        raise TargetError(f"{text}: too many colons, IPv6 addresses stand in brackets: tcp:[::1]:6653")
     return found[1] or "", found[2] or ""
 
 

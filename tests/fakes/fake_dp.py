@@ -1,0 +1,99 @@
+"""A datapath without packets: the API of vswitchd.datapath.dp that the control plane uses, with counters that tests set."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class FakeCounters:
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    rx_forwarded: int = 0
+    tx_offered: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    rx_drops: dict = field(default_factory=dict)
+    tx_drops: dict = field(default_factory=dict)
+
+
+class FakePortHandle:
+    def __init__(self, ofport):
+        self.index = ofport
+        self.ofport = ofport
+        self.bits = 0
+        self.stats = FakeCounters()
+
+    def counters(self):
+        return self.stats
+
+    def set_config(self, bits):
+        self.bits = bits
+
+
+class FakeBridge:
+    """Rules by id; `visible` is what packets would see: it changes at commit only."""
+
+    def __init__(self, name="br0"):
+        self.name = name
+        self.index = 0
+        self.rules = {}
+        self.visible = {}
+        self.stats = {}
+        self.retired = []
+        self.commits = 0
+        self.groups = {}
+        self.sent = []
+        self.frag_drop = False
+        self.fail_add = None
+        self._next = 0
+        self._gone = []
+
+    def add_rule(self, spec):
+        if self.fail_add is not None:
+            raise self.fail_add
+        self._next += 1
+        self.rules[self._next] = spec
+        return self._next
+
+    def remove_rule(self, rule):
+        del self.rules[rule]
+        self._gone.append(rule)
+
+    def commit(self):
+        self.commits += 1
+        self.visible = dict(self.rules)
+        self.retired += [rule for rule in self._gone]
+        self._gone = []
+
+    def rule_stats(self, rule):
+        return self.stats.get(rule, (0, 0, 0))
+
+    def hit(self, rule, packets, octets, used_ms):
+        had = self.stats.get(rule, (0, 0, 0))
+        self.stats[rule] = (had[0] + packets, had[1] + octets, used_ms)
+
+    def take_retired(self):
+        gone, self.retired = self.retired, []
+        return [(rule, *self.stats.get(rule, (0, 0, 0))) for rule in gone]
+
+    def table_stats(self):
+        return {0: (7, 5)}
+
+    def set_group(self, group, kind, buckets):
+        self.groups[group] = (kind, buckets)
+
+    def remove_group(self, group):
+        del self.groups[group]
+
+    def packet_out(self, frame, in_port, actions):
+        self.sent.append((frame, in_port, actions))
+
+    def set_frag_mode(self, drop):
+        self.frag_drop = drop
+
+
+class FakeDatapath:
+    def __init__(self):
+        self.harvests = 0
+
+    def harvest(self):
+        self.harvests += 1

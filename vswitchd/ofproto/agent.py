@@ -1,0 +1,173 @@
+"""The OpenFlow switch behind all connections of a bridge: flows, groups, ports, and who is told what.
+
+`request()` answers one message of one connection; requests.py and stats_requests.py hold the handlers.
+Flow-mods are staged and become visible with `commit()`, which whoever feeds requests calls after each batch
+of them; everything that could show them commits by itself. Thread: control.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vswitchd.ofproto.constants import OFPCR, OFPPR
+from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
+from vswitchd.ofproto.flow_store import FlowStore
+from vswitchd.ofproto.groups import GroupTable
+from vswitchd.ofproto.messages import FlowRemoved, PortMod, PortStatus
+from vswitchd.ofproto.packet_in import packet_in
+from vswitchd.ofproto.ports import PortTable, duration
+from vswitchd.ofproto.session import Async, Session
+
+if TYPE_CHECKING:
+    from vswitchd.datapath import dp
+    from vswitchd.ofproto.connection import Request
+    from vswitchd.ofproto.flow_table import FlowEntry
+    from vswitchd.ofproto.registry import Message
+    from vswitchd.ofproto.structures import Port
+
+log = logging.getLogger(__name__)
+
+Job = Iterator[bytes]
+"""A long answer: encoded messages, made one by one as the peer takes them; b"" only gives others a turn."""
+Handler = Callable[["Agent", Session, int, "Message"], "Job | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the switch says it is (features and description)."""
+
+    datapath_id: int
+    dp_desc: str = ""
+    serial_num: str = "None"
+    software: str = ""
+
+
+class Agent:
+    """One OpenFlow switch."""
+
+    def __init__(
+        self, bridge: dp.DpBridge, datapath: dp.Datapath, clock: Callable[[], float], identity: Identity
+    ) -> None:
+        self.bridge = bridge
+        self.clock = clock
+        self.identity = identity
+        self.groups = GroupTable(bridge, clock)
+        self.flows = FlowStore(bridge, clock, self.groups, self._flow_removed)
+        self.ports = PortTable(clock)
+        self.sessions: list[Session] = []
+        self.frag_flags = 0
+        self.generation: int | None = None
+        self.punts = 0
+        self._datapath = datapath
+
+    def request(self, session: Session, request: Request) -> Job | None:
+        """Answer a request; a long answer is returned as a job. Never raises for what a peer sent."""
+        try:
+            answer = HANDLERS.get(request.message.__class__, _not_for_a_switch)
+            return answer(self, session, request.xid, request.message)
+        except OFError as error:
+            log.debug("%s: %s: %s", session.peer, request.message.__class__.__name__, error)
+            session.connection.refuse(error, request)
+        return None
+
+    def commit(self) -> None:
+        """Show all flow-mods so far to packets."""
+        self.flows.commit()
+
+    def harvest(self) -> None:
+        """Make counters exact up to now."""
+        self._datapath.harvest()
+
+    def punt(self, punt: dp.Punt) -> None:
+        """Give a packet to the controllers that want it."""
+        self.punts += 1
+        for session in self.sessions:
+            if session.wants(Async.PACKET_IN, punt.reason):
+                session.tell(Async.PACKET_IN, punt.reason, packet_in(punt, session.miss_send_len))
+
+    def add_port(self, desc: Port, handle: dp.PortHandle) -> None:
+        """Take a port that came."""
+        self._port_status(OFPPR.ADD, self.ports.add(desc, handle))
+
+    def remove_port(self, number: int) -> None:
+        """Forget a port that went."""
+        desc = self.ports.remove(number)
+        if desc is not None:
+            self._port_status(OFPPR.DELETE, desc)
+
+    def change_port(self, desc: Port) -> None:
+        """Take the new description of a port (link, address, speed)."""
+        new = self.ports.change(desc)
+        if new is not None:
+            self._port_status(OFPPR.MODIFY, new)
+
+    def modify_port(self, mod: PortMod) -> None:
+        """Carry out a port-mod."""
+        new = self.ports.modify(mod)
+        if new is not None:
+            self._port_status(OFPPR.MODIFY, new)
+
+    def set_role(self, session: Session, role: int, generation: int) -> None:
+        """Change a connection's role; a new master makes slaves of the others (6.3.5). OFError STALE."""
+        if role in (OFPCR.MASTER, OFPCR.SLAVE):
+            if self.generation is not None and (generation - self.generation) & (
+                1 << 63
+            ):  # as signed: less than 0
+                raise OFError(OFPRRFC.STALE, f"generation {generation} after {self.generation}")
+            self.generation = generation
+        if role == OFPCR.MASTER:
+            for other in self.sessions:
+                if other.role == OFPCR.MASTER:
+                    other.role = OFPCR.SLAVE
+        if role != OFPCR.NOCHANGE:
+            session.role = role
+
+    def flush(self) -> None:
+        """Remove all flows and groups without telling anybody (ovs-vswitchd.conf.db(5), fail_mode)."""
+        self.flows.flush()
+        self.flows.commit()
+        self.groups.flush()
+
+    def tick(self) -> None:
+        """Expire flow entries and tell removals. Call some times a second."""
+        next_expiry = self.flows.next_expiry()
+        now = self.clock()
+        if next_expiry is not None and next_expiry <= now:
+            self.harvest()
+            self.flows.expire(now)
+        self.flows.reap()
+
+    def _port_status(self, reason: int, desc: Port) -> None:
+        message = PortStatus(reason, desc)
+        for session in self.sessions:
+            session.tell(Async.PORT_STATUS, reason, message)
+
+    def _flow_removed(self, entry: FlowEntry) -> None:
+        assert entry.reason is not None
+        sec, nsec = duration(entry.timer - entry.created)
+        message = FlowRemoved(
+            entry.cookie, entry.priority, entry.reason, entry.table, sec, nsec, entry.idle, entry.hard,
+            entry.packets, entry.bytes, entry.match,
+        )  # fmt: skip
+        for session in self.sessions:
+            session.tell(Async.FLOW_REMOVED, entry.reason, message)
+
+
+def _not_for_a_switch(_agent: Agent, _session: Session, _xid: int, message: Message) -> None:
+    raise OFError(OFPBRC.BAD_TYPE, f"{message.__class__.__name__} is not for a switch")
+
+
+HANDLERS: dict[type[Message], Handler] = {}
+
+
+def handler(kind: type[Message]) -> Callable[[Handler], Handler]:
+    """Register the function below as the handler of a message class."""
+
+    def add(function: Handler) -> Handler:
+        HANDLERS[kind] = function
+        return function
+
+    return add

@@ -1,0 +1,221 @@
+"""A live connection: an asyncio protocol that joins a sans-IO Connection, its Session and the Agent.
+
+Requests are decoded and answered in slices of a few milliseconds, so that a peer with a million flow-mods or
+a dump of a million flows delays nobody. While the peer does not take its answers, its requests wait; while
+they wait, it is not read: a stuck peer costs a bounded amount of memory and is ended by the inactivity probe.
+Thread: control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vswitchd.ofproto import requests as _requests  # noqa: F401  # fills agent.HANDLERS
+from vswitchd.ofproto import stats_requests as _stats_requests  # noqa: F401
+from vswitchd.ofproto.connection import Connection, Ready, Request
+from vswitchd.ofproto.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vswitchd.ofproto.agent import Agent, Job
+
+log = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.003
+_UNREAD_HIGH = 256 * 1024
+_UNREAD_LOW = 64 * 1024
+_WRITE_HIGH = 256 * 1024
+_WRITE_LOW = 64 * 1024
+_LINGER_SECONDS = 1.0
+"""How long the last bytes (the error that says why) may take to leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """How a connection is treated; probe in seconds, 0 for never."""
+
+    peer: str
+    primary: bool
+    probe: float = 5.0
+    enable_async: bool = True
+
+
+class Channel(asyncio.Protocol):
+    """See the module. `opened(channel)` is called after the hellos, `gone(channel, reason)` at the end."""
+
+    def __init__(
+        self, agent: Agent, config: ChannelConfig, opened: Callable[[Channel], None],
+        gone: Callable[[Channel, str], None],
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.session: Session | None = None
+        self._agent = agent
+        self._opened = opened
+        self._gone = gone
+        self._transport: asyncio.Transport | None = None
+        self._connection: Connection | None = None
+        self._job: Job | None = None
+        self._full = False
+        self._not_reading = False
+        self._scheduled = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the hellos are exchanged and the connection lives."""
+        return self.session is not None and self.session.connection.closed is None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a probe waits for its answer."""
+        return self._connection is not None and self._connection.idle
+
+    @property
+    def dropped(self) -> int:
+        """Packet-ins dropped because the peer did not read."""
+        return 0 if self._connection is None else self._connection.dropped
+
+    def close(self, reason: str) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close(reason)
+            self._finish()
+
+    def tick(self) -> None:
+        """Probe; call some times a second."""
+        if self._connection is not None:
+            self._connection.tick()
+            self._flush()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send our hello."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
+        self._connection = Connection(
+            self._agent.clock, self.config.probe, backlog=transport.get_write_buffer_size
+        )
+        self._connection.wake = self._schedule
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes and answer what they hold."""
+        if self._connection is None or self._transport is None:
+            return
+        self._connection.receive(data)
+        if not self._not_reading and self._connection.unread > _UNREAD_HIGH:
+            self._not_reading = True
+            self._transport.pause_reading()
+        if not self._scheduled:
+            self._run()
+
+    def eof_received(self) -> bool | None:
+        """Answer what was asked before the end, then end."""
+        self._run()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything."""
+        connection = self._connection
+        if connection is None:
+            return
+        if exc is not None:
+            reason = connection.closed or str(exc) or exc.__class__.__name__
+        else:
+            reason = connection.closed or "connection closed by peer"
+        connection.close(reason)
+        self._connection = self._transport = self._job = None
+        if self.session in self._agent.sessions:
+            self._agent.sessions.remove(self.session)
+        self._gone(self, reason)
+
+    def pause_writing(self) -> None:
+        """Wait: the peer takes no more for now."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._full = False
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._connection is not None:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._scheduled_run)
+
+    def _scheduled_run(self) -> None:
+        self._scheduled = False
+        self._run()
+
+    def _run(self) -> None:
+        """Answer requests for a slice of time, then show the flow-mods among them and write."""
+        connection = self._connection
+        if connection is None:
+            return
+        more = self._slice(connection)
+        self._agent.commit()
+        self._flush()
+        if self._not_reading and connection.unread < _UNREAD_LOW and self._transport is not None:
+            self._not_reading = False
+            self._transport.resume_reading()
+        if more:
+            self._schedule()
+
+    def _slice(self, connection: Connection) -> bool:
+        """Return whether there is more to do at once."""
+        deadline = time.perf_counter() + SLICE_SECONDS
+        while not self._full and connection.closed is None:
+            if self._job is not None:
+                piece = next(self._job, None)
+                if piece is None:
+                    self._job = None
+                elif piece:
+                    connection.send_bytes(piece)
+                    self._flush()
+            elif not self._one(connection):
+                return False
+            if time.perf_counter() > deadline:
+                return True
+        return False
+
+    def _one(self, connection: Connection) -> bool:
+        """Answer one request; False if there is none."""
+        event = connection.next()
+        if isinstance(event, Ready):
+            self.session = Session(
+                connection,
+                self.config.peer,
+                primary=self.config.primary,
+                enable_async=self.config.enable_async,
+            )
+            self._agent.sessions.append(self.session)
+            self._opened(self)
+        elif isinstance(event, Request):
+            assert self.session is not None
+            self._job = self._agent.request(self.session, event)
+        elif event is not None:
+            log.info("%s: refused: %s", self.config.peer, event.error)
+        return event is not None
+
+    def _flush(self) -> None:
+        connection, transport = self._connection, self._transport
+        if connection is None or transport is None:
+            return
+        data = connection.take_output()
+        if data and not transport.is_closing():
+            transport.write(data)
+        if connection.closed is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            data = self._connection.take_output() if self._connection is not None else b""
+            if data:
+                transport.write(data)
+            transport.close()
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.abort)

@@ -1,0 +1,250 @@
+"""Flow-mods carried out: the flow entries and their rules in the datapath change together (6.4, 7.3.4.1).
+
+Changes are staged; `commit()` shows all of them to packets at once. A changed entry gets a new rule; the old
+one's last counts arrive later (`reap()`) and are added to the entry's, and only then is its removal told
+(7.4.2: final counters). Thread: control.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vswitchd.datapath import dp
+from vswitchd.ofproto.action_checks import check_consistent, check_groups, check_ports
+from vswitchd.ofproto.compile import Program, compile_instructions, dp_match
+from vswitchd.ofproto.constants import OFP_NO_BUFFER, OFPFC, OFPFF, OFPRR, OFPTT_ALL
+from vswitchd.ofproto.errors import OFPBIC, OFPBRC, OFPFMFC, OFError
+from vswitchd.ofproto.expiry import Expiry
+from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
+from vswitchd.ofproto.match_shape import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable
+
+    from vswitchd.ofproto.messages import FlowMod
+
+REPLACED = -1
+"""`reason` of an entry whose slot was taken away without a removal being told."""
+
+
+class Counters(NamedTuple):
+    """Packets, bytes, and when last used (seconds of the switch's clock; the creation if never)."""
+
+    packets: int
+    bytes: int
+    used: float
+
+
+class FlowStore:
+    """The flow entries of one bridge. `removed(entry)` is called when the entry's counters are final."""
+
+    def __init__(
+        self, bridge: dp.DpBridge, clock: Callable[[], float], groups: Container[int],
+        removed: Callable[[FlowEntry], None],
+    ) -> None:  # fmt: skip
+        self.tables = FlowTables()
+        self.group_users: dict[int, set[FlowEntry]] = {}
+        self._bridge = bridge
+        self._clock = clock
+        self._groups = groups
+        self._removed = removed
+        self._dirty = False
+        self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
+        self._expiry = Expiry()
+
+    def apply(self, mod: FlowMod) -> None:
+        """Carry out one flow-mod, staged. OFError, and nothing changed, if it is refused."""
+        if mod.buffer_id != OFP_NO_BUFFER and mod.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
+            raise OFError(OFPBRC.BUFFER_UNKNOWN, "this switch buffers no packets")
+        if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
+            self._check_table(mod, also=OFPTT_ALL)
+            for entry in list(self._selected(mod, strict=mod.command == OFPFC.DELETE_STRICT)):
+                self._delete(entry, OFPRR.DELETE)
+            return
+        self._check_table(mod)
+        program = self._program(mod)
+        if mod.command == OFPFC.ADD:
+            self._add(mod, program)
+        else:
+            entries = list(self._selected(mod, strict=mod.command == OFPFC.MODIFY_STRICT))
+            if program.inconsistent:
+                for entry in entries:
+                    check_consistent(entry.match, program.instructions)
+            for entry in entries:
+                self._modify(entry, program, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+
+    def commit(self) -> None:
+        """Show everything staged to packets at once. Cheap when there is nothing."""
+        if self._dirty:
+            self._dirty = False
+            self._bridge.commit()
+
+    def counters(self, entry: FlowEntry) -> Counters:
+        """Return an entry's counters up to the last harvest."""
+        packets, octets, used_ms = self._bridge.rule_stats(entry.rule)
+        if used_ms:
+            entry.used = max(entry.used, used_ms / 1000)
+        return Counters(entry.packets + packets, entry.bytes + octets, entry.used)
+
+    def expire(self, now: float) -> int:
+        """Remove what timed out; return how many. Call `dp.harvest()` before; it commits."""
+        count = 0
+        for entry, reason in self._expiry.due(now, lambda e: self.counters(e).used):
+            self._delete(entry, reason)
+            count += 1
+        self.commit()
+        return count
+
+    def next_expiry(self) -> float | None:
+        """Return when `expire()` has something to look at, None for never."""
+        return self._expiry.next()
+
+    def reap(self) -> None:
+        """Take the last counts of rules that packets no longer see; tell the removals that waited."""
+        for rule, packets, octets, used_ms in self._bridge.take_retired():
+            found = self._waiting.pop(rule, None)
+            if found is None:
+                continue
+            entry, had_packets, had_bytes = found
+            entry.packets += packets - had_packets
+            entry.bytes += octets - had_bytes
+            entry.used = max(entry.used, used_ms / 1000)
+            entry.carried -= 1
+            if not entry.carried and entry.reason is not None and entry.wants_removed:
+                self._removed(entry)
+
+    def delete_group_users(self, group: int) -> None:
+        """Remove all entries that send to a group that goes (6.7), staged."""
+        for entry in list(self.group_users.get(group, ())):
+            self._delete(entry, OFPRR.GROUP_DELETE)
+
+    def flush(self) -> None:
+        """Remove everything without telling anybody (a change of fail mode), staged."""
+        for entry in list(self.tables.select(Selection())):
+            self._forget(entry, REPLACED, final=False)
+
+    def _selected(self, mod: FlowMod, *, strict: bool) -> Iterable[FlowEntry]:
+        want = Selection(mod.match, mod.table_id, mod.out_port, mod.out_group, mod.cookie, mod.cookie_mask)
+        if mod.command in (
+            OFPFC.MODIFY,
+            OFPFC.MODIFY_STRICT,
+        ):  # out_port and out_group are for deletes (7.3.4.1)
+            want = Selection(mod.match, mod.table_id, cookie=mod.cookie, cookie_mask=mod.cookie_mask)
+        if not strict:
+            return self.tables.select(want)
+        shape, packed = pack(mod.match)
+        tables = range(N_TABLES) if mod.table_id == OFPTT_ALL else (mod.table_id,)
+        found = (self.tables.find(table, shape, packed | mod.priority) for table in tables)
+        return [entry for entry in found if entry is not None and want.admits(entry)]
+
+    @staticmethod
+    def _check_table(mod: FlowMod, also: int = 0) -> None:
+        if mod.table_id >= N_TABLES and mod.table_id != also:
+            raise OFError(OFPFMFC.BAD_TABLE_ID, f"table {mod.table_id}")
+
+    def _program(self, mod: FlowMod) -> Program:
+        table_miss = mod.command == OFPFC.ADD and mod.priority == 0 and not mod.match.entries
+        program = compile_instructions(mod.instructions, table_miss=table_miss)
+        if program.goto is not None and not mod.table_id < program.goto < N_TABLES:
+            raise OFError(OFPBIC.BAD_TABLE_ID, f"goto from table {mod.table_id} to {program.goto}")
+        check_ports(program.outputs)
+        if program.groups:
+            check_groups(program.groups, self._groups)
+        if program.inconsistent and mod.command == OFPFC.ADD:
+            check_consistent(mod.match, program.instructions)
+        return program
+
+    def _add(self, mod: FlowMod, program: Program) -> None:
+        shape, packed = pack(mod.match)
+        key = packed | mod.priority
+        sub = self.tables.subtable(mod.table_id, shape)
+        if mod.flags & OFPFF.CHECK_OVERLAP and self.tables.overlaps(mod.table_id, mod.match, mod.priority):
+            raise OFError(OFPFMFC.OVERLAP, "an entry of the same priority overlaps")
+        now = self._clock()
+        entry = sub.entries.get(key)
+        if entry is None:
+            entry = FlowEntry(mod.table_id, shape, key, program, now)
+            entry.rule = self._add_rule(sub, entry, program, mod.cookie)
+            self.tables.insert(sub, entry)
+            self._note_groups(entry, program)
+        else:
+            # An identical entry is cleared and the new one takes its counters, unless RESET_COUNTS (6.4).
+            self._swap(sub, entry, program, mod.cookie, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+            entry.created = entry.used = now
+        entry.cookie = mod.cookie
+        entry.flags = mod.flags
+        entry.idle = mod.idle_timeout
+        entry.hard = mod.hard_timeout
+        self._expiry.watch(entry)
+
+    def _modify(self, entry: FlowEntry, program: Program, *, reset: bool) -> None:
+        if entry.program is program and not reset:
+            return
+        if entry.priority == 0 and not entry.shape.places:
+            program = compile_instructions(program.instructions, table_miss=True)
+        sub = self.tables.subtable(entry.table, entry.shape)
+        self._swap(sub, entry, program, entry.cookie, reset=reset)
+
+    def _swap(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int, *, reset: bool) -> None:
+        old = entry.rule
+        entry.rule = self._add_rule(sub, entry, program, cookie)
+        self._bridge.remove_rule(old)
+        if reset:
+            entry.packets = entry.bytes = 0
+            self._uncarry(entry)
+        else:
+            packets, octets, used_ms = self._bridge.rule_stats(old)
+            entry.packets += packets
+            entry.bytes += octets
+            entry.used = max(entry.used, used_ms / 1000)
+            self._waiting[old] = (entry, packets, octets)
+            entry.carried += 1
+        self._drop_groups(entry)
+        self._note_groups(entry, program)
+        entry.program = program
+
+    def _uncarry(self, entry: FlowEntry) -> None:
+        """Forget the rules that an entry had before its counters were reset."""
+        if entry.carried:
+            for rule in [rule for rule, waiting in self._waiting.items() if waiting[0] is entry]:
+                del self._waiting[rule]
+            entry.carried = 0
+
+    def _add_rule(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int) -> int:
+        spec = dp.RuleSpec(
+            entry.table, entry.priority, dp_match(sub.key_fields, entry.key), cookie, program.apply,
+            program.write, program.clear, program.metadata, program.goto,
+        )  # fmt: skip
+        try:
+            rule = self._bridge.add_rule(spec)
+        except dp.DatapathError as error:
+            raise OFError(OFPFMFC.TABLE_FULL, str(error)) from None
+        self._dirty = True
+        return rule
+
+    def _delete(self, entry: FlowEntry, reason: int) -> None:
+        if entry.reason is None:
+            self._forget(entry, reason, final=entry.wants_removed)
+
+    def _forget(self, entry: FlowEntry, reason: int, *, final: bool) -> None:
+        self.tables.remove(entry)
+        self._drop_groups(entry)
+        entry.reason = reason
+        entry.timer = self._clock()
+        self._bridge.remove_rule(entry.rule)
+        self._dirty = True
+        if final:
+            self._waiting[entry.rule] = (entry, 0, 0)
+            entry.carried += 1
+
+    def _note_groups(self, entry: FlowEntry, program: Program) -> None:
+        for group in program.groups:
+            self.group_users.setdefault(group, set()).add(entry)
+
+    def _drop_groups(self, entry: FlowEntry) -> None:
+        for group in entry.program.groups:
+            users = self.group_users.get(group)
+            if users is not None:
+                users.discard(entry)
+                if not users:
+                    del self.group_users[group]

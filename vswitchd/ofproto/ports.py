@@ -1,0 +1,130 @@
+"""The ports of a switch as OpenFlow sees them: descriptions, port-mod, statistics (7.2.1, 7.3.4.3, 7.3.5.6).
+
+The daemon says which ports there are; a port-mod changes their OFPPC bits, which go down to the datapath. The
+bits are kept by number while the port is away, so that a port made anew stays as the controller configured
+it. Thread: control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vswitchd.ofproto.constants import OFPPC, U64_MAX
+from vswitchd.ofproto.errors import OFPBRC, OFPPMFC, OFError
+from vswitchd.ofproto.stats import PortStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vswitchd.datapath import dp
+    from vswitchd.ofproto.messages import PortMod
+    from vswitchd.ofproto.structures import Port
+
+_CONFIG = int(OFPPC.PORT_DOWN | OFPPC.NO_RECV | OFPPC.NO_FWD | OFPPC.NO_PACKET_IN)
+# Drops that are faults of a frame or of its sender, not of the switch's will: rx_errors and tx_errors.
+_RX_ERRORS = frozenset({"runt", "oversize", "bad_descriptor", "bad_offload"})
+_TX_ERRORS = frozenset({"bad_descriptor", "error", "offload_unsupported"})
+
+
+@dataclass(slots=True)
+class _Entry:
+    desc: Port
+    handle: dp.PortHandle
+    since: float
+
+
+class PortTable:
+    """The ports of one bridge by number."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._ports: dict[int, _Entry] = {}
+        self._config: dict[int, int] = {}
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._ports))
+
+    def __contains__(self, port: object) -> bool:
+        return port in self._ports
+
+    def desc(self, port: int) -> Port:
+        """Return the description of a port that is there."""
+        return self._ports[port].desc
+
+    def add(self, desc: Port, handle: dp.PortHandle) -> Port:
+        """Add a port; return its description with the configuration that a controller gave it."""
+        config = self._config.get(desc.port_no, desc.config)
+        desc = replace(desc, config=config)
+        self._ports[desc.port_no] = _Entry(desc, handle, self._clock())
+        if config:
+            handle.set_config(config)
+        return desc
+
+    def remove(self, port: int) -> Port | None:
+        """Forget a port; return its last description, None if it was not there."""
+        entry = self._ports.pop(port, None)
+        return None if entry is None else entry.desc
+
+    def change(self, desc: Port) -> Port | None:
+        """Take a new description (all but config); return it, None if nothing is new or there is no port."""
+        entry = self._ports.get(desc.port_no)
+        if entry is None:
+            return None
+        desc = replace(desc, config=entry.desc.config)
+        if desc == entry.desc:
+            return None
+        entry.desc = desc
+        return desc
+
+    def modify(self, mod: PortMod) -> Port | None:
+        """Carry out a port-mod; return the new description, None if all is as it was. OFError."""
+        entry = self._ports.get(mod.port_no)
+        if entry is None:
+            raise OFError(OFPPMFC.BAD_PORT, f"port {mod.port_no}")
+        if mod.hw_addr != entry.desc.hw_addr:
+            raise OFError(OFPPMFC.BAD_HW_ADDR, f"port {mod.port_no} has {entry.desc.hw_addr.hex(':')}")
+        if mod.mask & ~_CONFIG or mod.config & mod.mask & ~_CONFIG:
+            raise OFError(OFPPMFC.BAD_CONFIG, f"config {mod.config:#x}/{mod.mask:#x}")
+        if mod.advertise & ~entry.desc.supported:
+            raise OFError(OFPPMFC.BAD_ADVERTISE, f"advertise {mod.advertise:#x}")
+        config = (entry.desc.config & ~mod.mask) | (mod.config & mod.mask)
+        if config == entry.desc.config:
+            return None
+        entry.handle.set_config(config)
+        self._config[mod.port_no] = config
+        entry.desc = replace(entry.desc, config=config)
+        return entry.desc
+
+    def stats(self, port: int) -> PortStats:
+        """Return the counters of a port; OFError BAD_PORT if there is none."""
+        entry = self._ports.get(port)
+        if entry is None:
+            raise OFError(OFPBRC.BAD_PORT, f"port {port}")
+        counters = entry.handle.counters()
+        sec, nsec = duration(self._clock() - entry.since)
+        rx_errors = sum(n for label, n in counters.rx_drops.items() if label in _RX_ERRORS)
+        tx_errors = sum(n for label, n in counters.tx_drops.items() if label in _TX_ERRORS)
+        return PortStats(
+            port,
+            rx_packets=counters.rx_packets,
+            tx_packets=counters.tx_packets,
+            rx_bytes=counters.rx_bytes,
+            tx_bytes=counters.tx_bytes,
+            rx_dropped=sum(counters.rx_drops.values()) - rx_errors,
+            tx_dropped=sum(counters.tx_drops.values()) - tx_errors,
+            rx_errors=rx_errors,
+            tx_errors=tx_errors,
+            rx_frame_err=U64_MAX,
+            rx_over_err=U64_MAX,
+            rx_crc_err=U64_MAX,
+            collisions=U64_MAX,
+            duration_sec=sec,
+            duration_nsec=nsec,
+        )
+
+
+def duration(seconds: float) -> tuple[int, int]:
+    """Split a duration into whole seconds and nanoseconds, as statistics carry it."""
+    nanos = max(0, int(seconds * 1_000_000_000))
+    return nanos // 1_000_000_000, nanos % 1_000_000_000

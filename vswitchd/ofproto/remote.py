@@ -1,0 +1,159 @@
+"""An active target: connects to a controller, again and again with back-off of 1 to max_backoff seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from vswitchd.ofproto.channel import Channel, ChannelConfig
+from vswitchd.ofproto.endpoint import (
+    MIN_BACKOFF,
+    ControllerConfig,
+    ControllerStatus,
+    History,
+    role_of,
+    since,
+)
+from vswitchd.ofproto.tls import SslConfig, TlsError, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vswitchd.ofproto.agent import Agent
+    from vswitchd.ofproto.target import Target
+
+log = logging.getLogger(__name__)
+CONNECT_SECONDS = 5.0
+
+
+class State(Enum):
+    """As in column status:state."""
+
+    VOID = "VOID"
+    BACKOFF = "BACKOFF"
+    CONNECTING = "CONNECTING"
+    ACTIVE = "ACTIVE"
+    IDLE = "IDLE"
+
+
+class Remote:
+    """See the module. The first attempt is made at once."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        target: Target,
+        config: ControllerConfig,
+        ssl_config: Callable[[], SslConfig | None],
+    ) -> None:
+        self.config = config
+        self.primary = config.primary is not False
+        self._agent = agent
+        self._target = target
+        self._ssl = ssl_config
+        self._history = History()
+        self._state = State.BACKOFF
+        self._backoff = 0.0
+        self._try_at = agent.clock()
+        self._channel: Channel | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.tick()
+
+    def tick(self) -> None:
+        """Connect when it is time; probe."""
+        if self._state is State.BACKOFF and self._agent.clock() >= self._try_at:
+            self._state = State.CONNECTING
+            self._task = asyncio.get_running_loop().create_task(self._connect())
+        elif self._channel is not None:
+            self._channel.tick()
+
+    def channels(self) -> list[Channel]:
+        """At most one."""
+        return [] if self._channel is None else [self._channel]
+
+    def status(self) -> ControllerStatus:
+        """Say what is true now."""
+        now = self._agent.clock()
+        channel = self._channel
+        ready = channel is not None and channel.ready
+        state = State.IDLE if ready and channel is not None and channel.idle else self._state
+        return ControllerStatus(
+            self.config.target,
+            self.primary,
+            is_connected=ready,
+            role=role_of(channel) if ready else None,
+            state=state.value,
+            last_error=self._history.last_error,
+            sec_since_connect=since(now, self._history.connected_at),
+            sec_since_disconnect=since(now, self._history.disconnected_at),
+            dropped=self._history.dropped + (channel.dropped if channel is not None else 0),
+        )
+
+    def close(self) -> None:
+        """Disconnect for good."""
+        self._state = State.VOID
+        if self._task is not None:
+            self._task.cancel()
+        if self._channel is not None:
+            self._channel.close("the controller was removed")
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, self._channel = await self._open()
+        except (OSError, TlsError, TimeoutError) as error:
+            self._failed(_why(error))
+
+    async def _open(self) -> tuple[asyncio.BaseTransport, Channel]:
+        loop = asyncio.get_running_loop()
+        if self._target.unix:
+            return await loop.create_unix_connection(self._make, self._target.host)
+        context = tls_context(self._ssl(), server=False) if self._target.tls else None
+        transport, channel = await loop.create_connection(
+            self._make, self._target.host, self._target.port, ssl=context
+        )
+        return transport, channel
+
+    def _make(self) -> Channel:
+        config = ChannelConfig(
+            self.config.target, self.primary, self.config.inactivity_probe / 1000, self.config.enable_async
+        )
+        return Channel(self._agent, config, self._opened, self._gone)
+
+    def _opened(self, channel: Channel) -> None:
+        self._channel = channel
+        self._state = State.ACTIVE
+        self._history.connected_at = self._agent.clock()
+        log.info("%s: connected", self.config.target)
+
+    def _gone(self, channel: Channel, reason: str) -> None:
+        self._history.dropped += channel.dropped
+        was_up = self._state is State.ACTIVE
+        if was_up:
+            self._history.disconnected_at = self._agent.clock()
+            if self._agent.clock() - (self._history.connected_at or 0) >= self._backoff:
+                self._backoff = 0.0
+        self._channel = None
+        self._failed(reason)
+
+    def _failed(self, reason: str) -> None:
+        if self._state is State.VOID:
+            return
+        self._history.last_error = reason
+        limit = max(MIN_BACKOFF, self.config.max_backoff / 1000)
+        self._backoff = min(max(MIN_BACKOFF, 2 * self._backoff), limit)
+        self._try_at = self._agent.clock() + self._backoff
+        self._state = State.BACKOFF
+        log.info("%s: %s, waiting %g s before the next attempt", self.config.target, reason, self._backoff)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return "connection timed out"
+    if isinstance(error, OSError):
+        with contextlib.suppress(AttributeError):
+            return error.strerror or str(error)
+    return str(error)

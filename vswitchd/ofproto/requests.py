@@ -1,0 +1,167 @@
+"""The switch's answers to all messages but the multipart ones: one handler each, in agent.HANDLERS.
+
+What changes the switch is refused to a slave (6.3.5). Thread: control.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from vswitchd.datapath import dp
+from vswitchd.ofproto import messages as m
+from vswitchd.ofproto.action_checks import MAX_PORT, check_groups, check_ports
+from vswitchd.ofproto.actions import Group, Output
+from vswitchd.ofproto.agent import Agent, Handler, handler
+from vswitchd.ofproto.compile import compile_actions
+from vswitchd.ofproto.constants import (
+    OFP_NO_BUFFER,
+    OFPC,
+    OFPCR,
+    OFPMC,
+    OFPP,
+    OFPTT_ALL,
+    U64_MAX,
+    OFPCFrag,
+)
+from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPSCFC, OFPTMFC, OFError
+from vswitchd.ofproto.flow_table import N_TABLES
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.session import Session
+
+log = logging.getLogger(__name__)
+
+CAPABILITIES = OFPC.FLOW_STATS | OFPC.TABLE_STATS | OFPC.PORT_STATS | OFPC.GROUP_STATS
+_TABLE_CONFIG = 3  # OFPTC_DEPRECATED_MASK: bits that mean nothing in 1.3 and may be set (7.3.3)
+
+
+def not_for_slaves(function: Handler) -> Handler:
+    """Refuse a request to a slave."""
+
+    def guarded(agent: Agent, session: Session, xid: int, msg: Any) -> Any:
+        if session.role == OFPCR.SLAVE:
+            raise OFError(OFPBRC.IS_SLAVE, f"{msg.__class__.__name__} from a slave")
+        return function(agent, session, xid, msg)
+
+    return guarded
+
+
+@handler(m.FeaturesRequest)
+def _features(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    session.send(
+        m.FeaturesReply(agent.identity.datapath_id, n_tables=N_TABLES, capabilities=int(CAPABILITIES)), xid
+    )
+
+
+@handler(m.GetConfigRequest)
+def _get_config(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    session.send(m.GetConfigReply(agent.frag_flags, session.miss_send_len), xid)
+
+
+@handler(m.SetConfig)
+def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
+    if msg.flags not in (OFPCFrag.NORMAL, OFPCFrag.DROP):
+        raise OFError(OFPSCFC.BAD_FLAGS, "this switch does not reassemble fragments")
+    if session.role != OFPCR.SLAVE and msg.flags != agent.frag_flags:
+        agent.frag_flags = msg.flags
+        agent.bridge.set_frag_mode(msg.flags == OFPCFrag.DROP)
+    session.miss_send_len = msg.miss_send_len
+
+
+@handler(m.FlowMod)
+@not_for_slaves
+def _flow_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    agent.flows.apply(msg)
+
+
+@handler(m.GroupMod)
+@not_for_slaves
+def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    agent.groups.apply(msg, agent.flows)
+
+
+@handler(m.PortMod)
+@not_for_slaves
+def _port_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    agent.modify_port(msg)
+
+
+@handler(m.TableMod)
+@not_for_slaves
+def _table_mod(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    if msg.table_id >= N_TABLES and msg.table_id != OFPTT_ALL:
+        raise OFError(OFPTMFC.BAD_TABLE, f"table {msg.table_id}")
+    if msg.config & ~_TABLE_CONFIG:
+        raise OFError(OFPTMFC.BAD_CONFIG, f"config {msg.config:#x}")
+
+
+@handler(m.MeterMod)
+@not_for_slaves
+def _meter_mod(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    if msg.command == OFPMC.ADD:
+        raise OFError(OFPMMFC.OUT_OF_METERS, "this switch has no meters")
+    if msg.command == OFPMC.MODIFY:
+        raise OFError(OFPMMFC.UNKNOWN_METER, f"meter {msg.meter_id}")
+
+
+@handler(m.PacketOut)
+@not_for_slaves
+def _packet_out(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    if msg.buffer_id != OFP_NO_BUFFER:
+        raise OFError(OFPBRC.BUFFER_UNKNOWN, "this switch buffers no packets")
+    real = 1 <= msg.in_port <= MAX_PORT or msg.in_port == OFPP.LOCAL
+    if not (msg.in_port in agent.ports if real else msg.in_port in (OFPP.CONTROLLER, OFPP.ANY)):
+        raise OFError(OFPBRC.BAD_PORT, f"in_port {msg.in_port:#x}")
+    if len(msg.data) < 14:
+        raise OFError(OFPBRC.BAD_PACKET, f"a frame of {len(msg.data)} bytes")
+    outputs = frozenset(a.port for a in msg.actions if isinstance(a, Output))
+    check_ports(outputs, packet_out=True)
+    check_groups(frozenset(a.group_id for a in msg.actions if isinstance(a, Group)), agent.groups)
+    actions = compile_actions(msg.actions)
+    if OFPP.TABLE in outputs:
+        agent.commit()
+    try:
+        agent.bridge.packet_out(msg.data, msg.in_port, actions)
+    except dp.DatapathError as error:
+        raise OFError(OFPBRC.BAD_PACKET, str(error)) from None
+
+
+@handler(m.BarrierRequest)
+def _barrier(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    agent.commit()
+    session.send(m.BarrierReply(), xid)
+
+
+@handler(m.RoleRequest)
+def _role(agent: Agent, session: Session, xid: int, msg: Any) -> None:
+    agent.set_role(session, msg.role, msg.generation_id)
+    generation = U64_MAX if agent.generation is None else agent.generation
+    session.send(m.RoleReply(session.role, generation), xid)
+
+
+@handler(m.GetAsyncRequest)
+def _get_async(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    session.send(session.masks, xid)
+
+
+@handler(m.SetAsync)
+def _set_async(_agent: Agent, session: Session, _xid: int, msg: Any) -> None:
+    session.set_masks(msg)
+
+
+@handler(m.QueueGetConfigRequest)
+def _queue_config(agent: Agent, session: Session, xid: int, msg: Any) -> None:
+    if msg.port != OFPP.ANY and msg.port not in agent.ports:
+        raise OFError(OFPQOFC.BAD_PORT, f"port {msg.port}")
+    session.send(m.QueueGetConfigReply(msg.port), xid)
+
+
+@handler(m.Experimenter)
+def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {msg.experimenter:#x}")
+
+
+@handler(m.Error)
+def _error(_agent: Agent, session: Session, _xid: int, msg: Any) -> None:
+    log.info("%s sent us an error: %s", session.peer, msg.name)

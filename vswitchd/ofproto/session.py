@@ -1,0 +1,73 @@
+"""What the switch keeps for one connection: role, masks of asynchronous messages, miss_send_len.
+
+(6.3.5, 6.3.6, 7.3.2.) A connection is primary (a configured controller) or of service (ovs-ofctl through a
+passive target). As in Open vSwitch, one of service gets no asynchronous message until it sets a
+miss_send_len. Thread: control.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from vswitchd.ofproto.constants import OFP_DEFAULT_MISS_SEND_LEN, OFPCR, OFPPR, OFPR, OFPRR
+from vswitchd.ofproto.messages import GetAsyncReply, SetAsync
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.connection import Connection
+    from vswitchd.ofproto.registry import Message
+
+
+class Async(Enum):
+    """Kinds of asynchronous messages; the value is the name of the masks' fields."""
+
+    PACKET_IN = "packet_in"
+    PORT_STATUS = "port_status"
+    FLOW_REMOVED = "flow_removed"
+
+
+_ALL_PORT = 1 << OFPPR.ADD | 1 << OFPPR.DELETE | 1 << OFPPR.MODIFY
+_ALL_REMOVED = 1 << OFPRR.IDLE_TIMEOUT | 1 << OFPRR.HARD_TIMEOUT | 1 << OFPRR.DELETE | 1 << OFPRR.GROUP_DELETE
+# 6.3.6: a master gets all but packets with an invalid TTL, a slave only port-status.
+_DEFAULT = GetAsyncReply(1 << OFPR.NO_MATCH | 1 << OFPR.ACTION, 0, _ALL_PORT, _ALL_PORT, _ALL_REMOVED, 0)
+_SILENT = GetAsyncReply()
+
+
+class Session:
+    """One connection's state. `peer` is a name for the log."""
+
+    __slots__ = ("connection", "masks", "miss_send_len", "peer", "primary", "role")
+
+    def __init__(
+        self, connection: Connection, peer: str, *, primary: bool, enable_async: bool = True
+    ) -> None:
+        self.connection = connection
+        self.peer = peer
+        self.primary = primary
+        self.role: int = OFPCR.EQUAL
+        self.masks = _DEFAULT if enable_async else _SILENT
+        self.miss_send_len = OFP_DEFAULT_MISS_SEND_LEN if primary else 0
+
+    def set_masks(self, masks: SetAsync) -> None:
+        """Take the masks of a set-async message."""
+        self.masks = GetAsyncReply(
+            masks.packet_in_master, masks.packet_in_slave, masks.port_status_master, masks.port_status_slave,
+            masks.flow_removed_master, masks.flow_removed_slave,
+        )  # fmt: skip
+
+    def wants(self, kind: Async, reason: int) -> bool:
+        """Whether an asynchronous message is for this connection."""
+        if not self.primary and not self.miss_send_len:
+            return False
+        side = "slave" if self.role == OFPCR.SLAVE else "master"
+        mask: int = getattr(self.masks, f"{kind.value}_{side}")
+        return bool(mask >> reason & 1)
+
+    def send(self, message: Message, xid: int) -> None:
+        """Answer a request."""
+        self.connection.send(message, xid)
+
+    def tell(self, kind: Async, reason: int, message: Message) -> None:
+        """Send an asynchronous message if it is wanted; packet-ins are dropped if the peer does not read."""
+        if self.wants(kind, reason):
+            self.connection.send(message, 0, droppable=kind is Async.PACKET_IN)

@@ -1,0 +1,195 @@
+"""The switch's answers to multipart requests (7.3.5): one handler each, registered in agent.HANDLERS.
+
+Lists of any length are jobs: they are encoded piece by piece as the peer takes them. Thread: control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from vswitchd.ofproto import multipart as mp
+from vswitchd.ofproto.agent import Agent, Job, handler
+from vswitchd.ofproto.codec import encode, encode_parts
+from vswitchd.ofproto.constants import OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL, U64_MAX
+from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPTFFC, OFError
+from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, Selection
+from vswitchd.ofproto.group_features import group_features
+from vswitchd.ofproto.ports import duration
+from vswitchd.ofproto.session import Session
+from vswitchd.ofproto.stats import Counter, FlowStats, GroupDesc, GroupStats, TableStats
+from vswitchd.ofproto.table_capabilities import table_features
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.registry import Message
+
+PART_BYTES = 16384
+"""Length of the messages of a long reply: about 4 ms of encoding each."""
+_TURN = 1000
+"""Entries that are counted between two turns of others."""
+
+Stats = Callable[[Agent, Session, int, Any], Job | None]
+
+
+def _multipart(kind: type[Message]) -> Callable[[Stats], Stats]:
+    """Register a handler, which may take it that the request is whole."""
+
+    def add(function: Stats) -> Stats:
+        def whole(agent: Agent, session: Session, xid: int, msg: Any) -> Job | None:
+            if msg.flags & OFPMPF.MORE:
+                raise OFError(OFPBRC.MULTIPART_BUFFER_OVERFLOW, "a request in several parts")
+            return function(agent, session, xid, msg)
+
+        handler(kind)(whole)
+        return function
+
+    return add
+
+
+@_multipart(mp.DescRequest)
+def _desc(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    who = agent.identity
+    session.send(mp.DescReply("vswitchd", "Userspace switch", who.software, who.serial_num, who.dp_desc), xid)
+
+
+def _selection(msg: Any) -> Selection:
+    if msg.table_id >= N_TABLES and msg.table_id != OFPTT_ALL:
+        raise OFError(OFPBRC.BAD_TABLE_ID, f"table {msg.table_id}")
+    return Selection(msg.match, msg.table_id, msg.out_port, msg.out_group, msg.cookie, msg.cookie_mask)
+
+
+@_multipart(mp.FlowStatsRequest)
+def _flows(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+    agent.commit()
+    agent.harvest()
+    now = agent.clock()
+    entries = (
+        _flow_stats(agent, e, now) for e in agent.flows.tables.select(_selection(msg)) if e.reason is None
+    )
+    return encode_parts(mp.FlowStatsReply(), xid, entries=entries, limit=PART_BYTES)
+
+
+def _flow_stats(agent: Agent, entry: FlowEntry, now: float) -> FlowStats:
+    counters = agent.flows.counters(entry)
+    sec, nsec = duration(now - entry.created)
+    return FlowStats(
+        entry.table, sec, nsec, entry.priority, entry.idle, entry.hard, entry.flags, entry.cookie,
+        counters.packets, counters.bytes, entry.match, entry.program.instructions,
+    )  # fmt: skip
+
+
+@_multipart(mp.AggregateStatsRequest)
+def _aggregate(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+    agent.commit()
+    agent.harvest()
+    return _sum(agent, xid, _selection(msg))
+
+
+def _sum(agent: Agent, xid: int, want: Selection) -> Job:
+    packets = octets = flows = 0
+    for entry in agent.flows.tables.select(want):
+        if entry.reason is None:
+            counters = agent.flows.counters(entry)
+            packets += counters.packets
+            octets += counters.bytes
+            flows += 1
+            if flows % _TURN == 0:
+                yield b""
+    yield encode(mp.AggregateStatsReply(packets, octets, flows), xid)
+
+
+@_multipart(mp.TableStatsRequest)
+def _tables(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
+    agent.commit()
+    agent.harvest()
+    hits = agent.bridge.table_stats()
+    counts = agent.flows.tables.counts
+    entries = [TableStats(table, counts[table], *hits.get(table, (0, 0))) for table in range(N_TABLES)]
+    return encode_parts(mp.TableStatsReply(), xid, entries=entries)
+
+
+@_multipart(mp.PortStatsRequest)
+def _port_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+    ports = list(agent.ports) if msg.port_no == OFPP.ANY else [msg.port_no]
+    return encode_parts(mp.PortStatsReply(), xid, entries=[agent.ports.stats(port) for port in ports])
+
+
+@_multipart(mp.PortDescRequest)
+def _port_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
+    return encode_parts(mp.PortDescReply(), xid, entries=[agent.ports.desc(port) for port in agent.ports])
+
+
+@_multipart(mp.GroupStatsRequest)
+def _group_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+    agent.commit()
+    if msg.group_id == OFPG.ALL:
+        wanted = list(agent.groups)
+    else:
+        wanted = [msg.group_id] if msg.group_id in agent.groups else []
+    return encode_parts(mp.GroupStatsReply(), xid, entries=[_one_group(agent, group) for group in wanted])
+
+
+def _one_group(agent: Agent, number: int) -> GroupStats:
+    """Count one group. The datapath keeps no counters of groups yet: those are "not available" (7.3.5)."""
+    group = agent.groups[number]
+    sec, nsec = duration(agent.clock() - group.created)
+    users = len(agent.flows.group_users.get(number, ())) + agent.groups.users(number)
+    buckets = tuple(Counter(U64_MAX, U64_MAX) for _ in group.buckets)
+    return GroupStats(number, users, U64_MAX, U64_MAX, sec, nsec, buckets)
+
+
+@_multipart(mp.GroupDescRequest)
+def _group_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
+    groups = (agent.groups[number] for number in agent.groups)
+    entries = [GroupDesc(group.type, group.group_id, group.buckets) for group in groups]
+    return encode_parts(mp.GroupDescReply(), xid, entries=entries)
+
+
+@_multipart(mp.GroupFeaturesRequest)
+def _group_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    session.send(group_features(), xid)
+
+
+@_multipart(mp.QueueStatsRequest)
+def _queues(agent: Agent, session: Session, xid: int, msg: Any) -> None:
+    if msg.port_no != OFPP.ANY and msg.port_no not in agent.ports:
+        raise OFError(OFPQOFC.BAD_PORT, f"port {msg.port_no}")
+    if msg.queue_id != OFPQ_ALL:
+        raise OFError(OFPQOFC.BAD_QUEUE, f"queue {msg.queue_id}")
+    session.send(mp.QueueStatsReply(), xid)
+
+
+@_multipart(mp.MeterStatsRequest)
+def _meters(_agent: Agent, session: Session, xid: int, msg: Any) -> None:
+    _no_meter(msg.meter_id)
+    session.send(mp.MeterStatsReply(), xid)
+
+
+@_multipart(mp.MeterConfigRequest)
+def _meter_config(_agent: Agent, session: Session, xid: int, msg: Any) -> None:
+    _no_meter(msg.meter_id)
+    session.send(mp.MeterConfigReply(), xid)
+
+
+def _no_meter(meter: int) -> None:
+    if meter != OFPM.ALL:
+        raise OFError(OFPMMFC.UNKNOWN_METER, f"meter {meter}")
+
+
+@_multipart(mp.MeterFeaturesRequest)
+def _meter_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
+    session.send(mp.MeterFeaturesReply(), xid)
+
+
+@handler(mp.TableFeaturesRequest)
+def _table_features(agent: Agent, _session: Session, xid: int, msg: Any) -> Iterator[bytes]:
+    if msg.entries or msg.flags & OFPMPF.MORE:
+        raise OFError(OFPTFFC.EPERM, "the features of tables cannot be set")
+    del agent
+    entries = (table_features(table) for table in range(N_TABLES))
+    return encode_parts(mp.TableFeaturesReply(), xid, entries=entries, limit=PART_BYTES)
+
+
+@_multipart(mp.ExperimenterMultipartRequest)
+def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {msg.experimenter:#x}")
