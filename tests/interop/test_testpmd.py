@@ -14,8 +14,8 @@ from peers.wait import until
 
 pytestmark = pytest.mark.interop
 
-# Fewer than the ring holds, so that nothing is lost however long a guest is kept from its processor. A frame takes
-# up to four descriptors where the mbufs are small.
+# Fewer than the ring holds, so that nothing is lost however long a guest is kept from its processor. A
+# frame takes up to four descriptors where the mbufs are small.
 SENT, SENT_SMALL_MBUFS = 900, 240
 REFUSED_PORT = 9
 FLOWS = f"""\

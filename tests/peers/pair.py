@@ -87,7 +87,7 @@ class Pair:
         return self._directory / f"{kind}{guest}-{queue}.pcap"
 
     def play(self, expected: tuple[int, int], *, seconds: float = 60) -> Played:
-        """Send everything, wait until guest 0 and 1 have received `expected` frames, stop; both stay connected.
+        """Send all, wait until guest 0 and 1 have received `expected` frames, stop; both stay connected.
 
         Waits for the frames to be recorded; a frame too many shows in the counters, which are read last.
         """

@@ -1,0 +1,75 @@
+"""A QEMU guest with a vhost-user virtio-net device pings through the switch, and after it was killed."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from peers import need
+from peers.backend import Backend
+from peers.guest import Guest, Nic, mac_address
+from peers.netns import NetNs, unique
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
+
+GUEST, OTHER = "10.77.0.1", "10.77.0.2"
+
+
+@pytest.fixture(autouse=True)
+def _needed() -> None:
+    need.need_program("setpriv")
+    need.need_guest()
+
+
+def both_modes(backend: Backend, bridge: str, place: Path, port: str, number: int, *, listen: bool) -> Nic:
+    """Add a vhost-user port and describe the guest's end of it."""
+    client = place / f"{port}.sock" if listen else None
+    return Nic(backend.add_vhost(bridge, port, number, client=client), mac_address(number), listen=listen)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("listen", [False, True], ids=["server", "client"])
+def test_guest_pings_host_before_and_after_a_crash(
+    backend: Backend, place: Path, stack: ExitStack, listen: bool
+) -> None:
+    need.need_root()
+    bridge = unique("br")
+    backend.add_bridge(bridge)
+    nic = both_modes(backend, bridge, place, "vg0", 1, listen=listen)
+    host = stack.enter_context(NetNs())
+    backend.add_device(bridge, host.add_veth(f"{OTHER}/24"), 2)
+    guest = stack.enter_context(Guest(place, [nic]))
+    guest.wait_ready()
+    guest.set_address("eth0", f"{GUEST}/24")
+    guest.wait_ping(OTHER)
+    assert guest.ping(OTHER, count=3) == 3
+    assert host.ping(GUEST, count=3) == 3
+
+    backend.crash_and_restart()
+    guest.wait_ping(OTHER)
+    assert guest.ping(OTHER, count=3) == 3
+    assert host.ping(GUEST, count=3) == 3
+
+
+def test_guest_pings_guest(backend: Backend, place: Path, stack: ExitStack) -> None:
+    """One guest on a socket of the switch, the other on one of QEMU's; needs no root."""
+    bridge = unique("br")
+    backend.add_bridge(bridge)
+    nics = [
+        both_modes(backend, bridge, place, f"vg{number}", number, listen=number == 2) for number in (1, 2)
+    ]
+    # Both boot at the same time: one after the other would take twice as long on two cores.
+    first, second = (stack.enter_context(Guest(place, [nic], name=f"g{at}")) for at, nic in enumerate(nics))
+    for guest, address in ((first, GUEST), (second, OTHER)):
+        guest.wait_ready()
+        guest.set_address("eth0", f"{address}/24")
+    first.wait_ping(OTHER)
+    assert first.ping(OTHER, count=3) == 3
+    assert second.ping(GUEST, count=3) == 3
+    second.run("(nc -l -p 5001 > /run/got; md5sum < /run/got > /run/sum) >&- 2>&- &")
+    first.run(
+        "i=0; while [ $i -lt 4096 ]; do printf 0123456789abcdef; i=$((i + 1)); done > /run/body; "
+        f"nc -w 10 {OTHER} 5001 < /run/body"
+    )
+    _, sent = first.run("md5sum < /run/body")
+    _, got = second.run("while [ ! -s /run/sum ]; do sleep 0.1; done; cat /run/sum", seconds=30)
+    assert got == sent
