@@ -1,4 +1,4 @@
-"""The messages of OpenFlow 1.3.5 that are not multipart (7.3 to 7.5), with the specification's field names."""
+"""Messages of OpenFlow 1.3.5 that are not multipart (7.3 to 7.5); field names are the specification's."""
 
 from __future__ import annotations
 

@@ -85,10 +85,11 @@ def _read_oxms(rd: Reader) -> tuple[int, ...]:
 
 
 def _write_id(kind: int, ident: int) -> bytes:
-    who = ident >> 32
-    tail = _U32.pack(who) if who else b""
+    who = _U32.pack(ident >> 32)
     if kind in _OXMS:
-        return _U32.pack(ident & 0xFFFFFFFF) + tail
+        header = ident & 0xFFFFFFFF
+        return _U32.pack(header) + (who if header >> 16 == OFPXMC.EXPERIMENTER else b"")
+    tail = who if ident & 0xFFFF == _EXPERIMENTER else b""
     return _HEAD.pack(ident & 0xFFFF, 4 + len(tail)) + tail
 
 

@@ -8,6 +8,7 @@ len(buffer) steps. Nothing here keeps state; any thread may use it.
 
 from __future__ import annotations
 
+import re
 import struct
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -143,6 +144,7 @@ class Layout:
         if n_fixed + n_parts != len(names):
             raise TypeError(f"{cls.__name__} has {len(names)} fields, its layout {n_fixed + n_parts}")
         self.text = tuple(names.index(name) for name in text)
+        self.strings = _strings(fmt)
         self.get = _getter(names[:n_fixed])
         self.tail = tuple(names[n_fixed:])
 
@@ -150,7 +152,7 @@ class Layout:
         """Read the fields' values in their order."""
         values = list(rd.unpack(self.fixed))
         for index in self.text:
-            values[index] = values[index].split(b"\0", 1)[0].decode("utf-8", "replace")
+            values[index] = values[index][:-1].split(b"\0", 1)[0].decode("utf-8", "replace")
         for part in self.parts:
             if isinstance(part, Pad):
                 rd.skip(len(part.zeros))
@@ -165,8 +167,8 @@ class Layout:
     def write(self, value: Any, version: int) -> bytes:
         """Write one object."""
         fixed = self.get(value)
-        if self.text:
-            fixed = tuple(v.encode() if isinstance(v, str) else v for v in fixed)
+        if self.strings:
+            fixed = self._strings_to_bytes(fixed)
         out = self.fixed.pack(*fixed)
         if not self.parts:
             return out
@@ -178,6 +180,27 @@ class Layout:
             else:
                 chunks.append(part.write(getattr(value, next(tail)), version))
         return b"".join(chunks)
+
+    def _strings_to_bytes(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Cut text so that a NUL ends it, as section 7.2.1 demands; refuse bytes of another size."""
+        out = list(values)
+        for index, size in self.strings.items():
+            if index in self.text:
+                out[index] = out[index].encode()[: size - 1]
+            elif len(out[index]) != size:
+                raise EncodeError(f"{self.cls.__name__}: {out[index]!r} is not {size} bytes")
+        return tuple(out)
+
+
+def _strings(fmt: str) -> dict[int, int]:
+    """Find the sizes of the string columns of a struct format, by their index."""
+    sizes = {}
+    index = 0
+    for count, kind in re.findall(r"(\d*)([a-zA-Z])", fmt):
+        if kind == "s":
+            sizes[index] = int(count)
+        index += 0 if kind == "x" else 1 if kind == "s" else int(count or 1)
+    return sizes
 
 
 def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
