@@ -110,6 +110,10 @@ class LinkMonitor:
             self._sock.close()
             self._sock = None
 
+    def fileno(self) -> int:
+        """Give the descriptor that is readable when `pump` has work; -1 while nobody watches."""
+        return self._sock.fileno() if self._sock is not None else -1
+
     def _open(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_ROUTE)

@@ -126,6 +126,7 @@ static int packet_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts
 static void flush(int fd, struct mmsghdr *msgs, const uint32_t *lens, int n, struct vs_port_counters *c)
 {
     uint64_t sent = 0, bytes = 0;
+    bool told = false;
     for (int i = 0; i < n;) {
         int done = sendmmsg(fd, msgs + i, (unsigned)(n - i), MSG_DONTWAIT);
         for (int k = 0; k < done; k++)
@@ -133,6 +134,10 @@ static void flush(int fd, struct mmsghdr *msgs, const uint32_t *lens, int n, str
         if (done > 0) {
             sent += (uint64_t)done;
             i += done;
+            continue;
+        }
+        if (errno == ENETDOWN && !told) {
+            told = true; /* perhaps an old error of the socket, which is told once: the link may be up again */
             continue;
         }
         enum vs_drop why = vs_kernel_tx_reason(errno);
