@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vswitchd.daemon import Daemon, Options
 
-DEFAULT_CACHE = 65536
+MAX_CACHE = 1 << 26
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +59,6 @@ def parser() -> argparse.ArgumentParser:
         "--cache-entries",
         metavar="N",
         type=int,
-        default=DEFAULT_CACHE,
         help="exact-match cache entries a core",
     )
     add("-V", "--version", action="store_true", help="print the version")
@@ -68,9 +67,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _options(words: argparse.Namespace) -> Options:
     from vswitchd.daemon import Options  # noqa: PLC0415 - --version and --help need no datapath
+    from vswitchd.datapath.dp import DEFAULT_EMC_ENTRIES  # noqa: PLC0415
 
-    if not 1024 <= words.cache_entries <= 1 << 26:
-        raise UsageError(f"--cache-entries {words.cache_entries} is not between 1024 and {1 << 26}")
+    entries = DEFAULT_EMC_ENTRIES if words.cache_entries is None else words.cache_entries
+    if not 0 <= entries <= MAX_CACHE:
+        raise UsageError(f"--cache-entries {entries} is not between 0 (no cache) and {MAX_CACHE}")
     return Options(
         paths=paths.find(words.state),
         version=version(),
@@ -79,7 +80,7 @@ def _options(words: argparse.Namespace) -> Options:
         log_level=words.log_level or ("warn" if words.demo else None),
         log_file=words.log_file,
         syslog=words.syslog,
-        cache_entries=words.cache_entries,
+        cache_entries=entries,
     )
 
 

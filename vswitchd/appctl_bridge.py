@@ -44,23 +44,19 @@ def _fdb_stats(daemon: Daemon, args: list[str]) -> Answer:
         stats = bridge.dp.fdb_stats()
         parts.append(
             f'Statistics for bridge "{bridge.name}":\n'
-            f"  Current/maximum MAC entries in the table: {stats.entries}/{bridge.spec.mac_table_size}\n"
+            f"  Current/maximum MAC entries in the table: {stats['entries']}/{bridge.spec.mac_table_size}\n"
             f"  Current static MAC entries in the table : 0\n"
-            f"  Total number of learned MAC entries     : {stats.learned}\n"
-            f"  Total number of expired MAC entries     : {stats.expired}\n"
-            f"  Total number of evicted MAC entries     : {stats.evicted}\n"
-            f"  Total number of port moved MAC entries  : {stats.moved}"
+            f"  Total number of learned MAC entries     : {stats['learned']}\n"
+            f"  Total number of expired MAC entries     : {stats['expired']}\n"
+            f"  Total number of evicted MAC entries     : {stats['evicted']}\n"
+            f"  Total number of port moved MAC entries  : {stats['moved']}"
         )
         data.append(
             {
                 "bridge": bridge.name,
-                "entries": stats.entries,
                 "maximum": bridge.spec.mac_table_size,
                 "static": 0,
-                "learned": stats.learned,
-                "expired": stats.expired,
-                "evicted": stats.evicted,
-                "moved": stats.moved,
+                **{name: stats[name] for name in ("entries", "learned", "expired", "evicted", "moved")},
             }
         )
     return Answer("\n".join(parts), data)

@@ -57,7 +57,7 @@ def _memory(daemon: Daemon, _args: list[str]) -> Answer:
         "rss_kb": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
         "bridges": len(daemon.reconciler.bridges),
         "ports": ports,
-        "cache_entries": sum(core.emc_entries for core in cores),
+        "cache_entries": sum(core.emc_used for core in cores),
     }
     return Answer(" ".join(f"{name}:{value}" for name, value in data.items()), data)
 

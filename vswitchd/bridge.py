@@ -122,7 +122,7 @@ class LiveBridge:
             port.error = "internal error in the driver; the vswitchd log has the details"
             return
         try:
-            port.handle = self._datapath.attach(driver.handle, self.dp, port.ofport)
+            port.handle = self._datapath.attach(driver.handle, self.dp, port.ofport, port.name)
         except dp.DatapathError as error:
             driver.stop()
             port.error = f"{LOST}: {error}"
@@ -136,7 +136,7 @@ class LiveBridge:
     def _set_vlan(self, port: LivePort) -> None:
         vlan = port.spec.vlan
         if port.handle is not None:
-            port.handle.set_vlan(vlan.mode.value[1], vlan.tag, vlan.trunks)
+            port.handle.set_vlan(vlan.mode.value, vlan.tag, vlan.trunks)
 
     def update_port(self, port: LivePort, spec: PortSpec, ofport: int) -> bool:
         """Apply a changed spec or number; return False if that takes a new port (remove_port, add_port)."""
@@ -169,4 +169,4 @@ class LiveBridge:
         """Remove all ports and the datapath bridge."""
         for name in list(self.ports):
             self.remove_port(name)
-        self._datapath.remove_bridge(self.dp)
+        self._datapath.delete_bridge(self.dp)

@@ -7,7 +7,7 @@ warning; it never keeps another row from being read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -28,15 +28,12 @@ ANY_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
 class VlanMode(Enum):
-    """How a port carries VLANs: the word of column vlan_mode and the number of enum vs_vlan_mode."""
+    """How a port carries VLANs, as column vlan_mode says it."""
 
-    TRUNK = ("trunk", 0)
-    ACCESS = ("access", 1)
-    NATIVE_TAGGED = ("native-tagged", 2)
-    NATIVE_UNTAGGED = ("native-untagged", 3)
-
-
-VLAN_MODES = {mode.value[0]: mode for mode in VlanMode}
+    TRUNK = "trunk"
+    ACCESS = "access"
+    NATIVE_TAGGED = "native-tagged"
+    NATIVE_UNTAGGED = "native-untagged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,8 @@ class ControllerSpec:
     target: str
     inactivity_probe_ms: int = 5000
     max_backoff_ms: int = 8000
-    other_config: Mapping[str, str] = field(default_factory=dict)
+    primary: bool | None = None
+    enable_async: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def _vlan(port: Row) -> tuple[Vlan, str]:
         return Vlan(VlanMode.ACCESS, tag or 0), "vlan_mode dot1q-tunnel is not supported"
     # ovs-vswitchd.conf.db(5), vlan_mode: an empty one with a tag means access (trunks are ignored).
     implied = VlanMode.TRUNK if tag is None else VlanMode.ACCESS
-    mode = VLAN_MODES[word] if word else implied
+    mode = VlanMode(word) if word else implied
     if mode is VlanMode.ACCESS:
         trunks = ()
     return Vlan(mode, tag or 0, trunks), ""
@@ -220,7 +218,8 @@ def _controllers(snapshot: Snapshot, bridge: Row) -> tuple[ControllerSpec, ...]:
                 target=row["target"],
                 inactivity_probe_ms=5000 if probe is None else max(0, probe),
                 max_backoff_ms=8000 if backoff is None else backoff,
-                other_config=dict(row["other_config"]),
+                primary=None if row["type"] is None else row["type"] == "primary",
+                enable_async=row["enable_async_messages"] is not False,
             )
         )
     return tuple(specs)

@@ -24,13 +24,16 @@ from typing import IO, TYPE_CHECKING
 
 from vswitchd import appctl_main, metrics
 from vswitchd.bridge_ofports import OfPortFile
+from vswitchd.bridge_openflow import BridgeOpenFlow
 from vswitchd.config.service import ConfigService
 from vswitchd.config.store import Store
+from vswitchd.datapath.dp import DEFAULT_EMC_ENTRIES, Datapath
 from vswitchd.errors import ConfigError, PathError, VsError
 from vswitchd.log import LEVELS, Log
 from vswitchd.metrics_http import DEFAULT_ADDRESS, MetricsServer, parse_address
 from vswitchd.paths import check_socket_path, make_directory
-from vswitchd.ports import base
+from vswitchd.ports import base, kernel, vhostuser
+from vswitchd.ports.kernel import links
 from vswitchd.reconcile import Reconciler
 from vswitchd.reconcile_cores import CorePolicy
 from vswitchd.rpc import RpcServer
@@ -41,11 +44,13 @@ if TYPE_CHECKING:
     from vswitchd.bridge import LiveBridge
     from vswitchd.bridge_openflow import OpenFlowSide
     from vswitchd.config.rows import Snapshot
-    from vswitchd.datapath.dp import Datapath
     from vswitchd.paths import Paths
+    from vswitchd.ports.kernel import rtnl
 
 HOUSEKEEPING = 0.1
 STATISTICS = 1.0
+MAX_PUNTS = 256
+PORT_TYPES = (kernel, vhostuser)  # importing them registered what they make
 STORE_TIMEOUT = 5.0
 
 _log = logging.getLogger(__name__)
@@ -63,7 +68,7 @@ class Options:
     log_level: str | None = None
     log_file: str | None = None
     syslog: bool = False
-    cache_entries: int = 65536
+    cache_entries: int = DEFAULT_EMC_ENTRIES
 
 
 @contextlib.contextmanager
@@ -97,7 +102,7 @@ def _owner(file: IO[str]) -> str:
 class Daemon:
     """One running switch. Make it, then `await run()`; `stop()` ends it."""
 
-    def __init__(self, options: Options, *, datapath: Callable[[Options], Datapath]) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
         self.paths = options.paths
         self.version = options.version
@@ -107,7 +112,6 @@ class Daemon:
         self.datapath: Datapath
         self.reconciler: Reconciler
         self.metrics: MetricsServer
-        self._make_datapath = datapath
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._metrics_text = ""
@@ -144,10 +148,10 @@ class Daemon:
         _log.info("vswitchd %s starts (pid %d, state %s)", self.version, os.getpid(), self.paths.state)
         self.store = Store.open(self.paths.config_db, STORE_TIMEOUT)
         stack.callback(self.store.close)
-        self.datapath = self._make_datapath(self.options)
+        self.datapath = Datapath(self.options.cache_entries)
         stack.callback(self.datapath.close)
         self._make_reconciler()
-        stack.push_async_callback(self.reconciler.close)
+        stack.callback(self.reconciler.close)
         server = RpcServer()
         self._register(server)
         self.reconciler.apply()
@@ -159,6 +163,10 @@ class Daemon:
         stack.push_async_callback(self.metrics.close)
         self._publish_root()
         self._signals()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.datapath.punt_fd, self._punts_ready)
+        stack.callback(loop.remove_reader, self.datapath.punt_fd)
+        self._watch_links(stack)
         for name, coroutine in (("housekeeping", self._housekeeping()), ("statistics", self._statistics())):
             self._spawn(coroutine, name)
         stack.push_async_callback(self._end_tasks)
@@ -194,7 +202,8 @@ class Daemon:
         )
 
     def _openflow(self, bridge: LiveBridge) -> OpenFlowSide:
-        raise NotImplementedError(bridge)
+        software = f"vswitchd {self.version}"
+        return BridgeOpenFlow(bridge, self.datapath, self.paths.run, time.monotonic, software)
 
     def _register(self, server: RpcServer) -> None:
         ConfigService(self.store).register(server)
@@ -205,6 +214,20 @@ class Daemon:
         self.reconciler.schedule()
         if self._metrics_wanted() != self._metrics_text:
             self._spawn(self._restart_metrics(), "metrics")
+
+    def _watch_links(self, stack: contextlib.AsyncExitStack) -> None:
+        monitor = links.monitor(asyncio.get_running_loop())
+
+        def watcher(where: links.Where, link: rtnl.Link) -> None:
+            if where is None and not link.gone:
+                self.reconciler.interface_appeared(link.name)
+
+        try:
+            monitor.watch(watcher)
+        except OSError as error:
+            _log.warning("no news of kernel interfaces: %s", error.strerror)
+        else:
+            stack.callback(monitor.unwatch, watcher)
 
     # --- the metrics page ---
 
@@ -241,7 +264,7 @@ class Daemon:
             "system_type": platform.system().lower(),
             "system_version": platform.release(),
             "datapath_types": ["netdev"],
-            "iface_types": base.types(),
+            "iface_types": [name for name in base.types() if name],
             "statistics": facts,
         }
         self.store.set_status("Open_vSwitch", self.store.snapshot().root.uuid, values)
@@ -265,8 +288,22 @@ class Daemon:
 
     async def _housekeeping(self) -> None:
         while True:
-            self.datapath.housekeeping()
-            await asyncio.sleep(HOUSEKEEPING)
+            again = self.datapath.housekeeping()
+            self.reconciler.tick()
+            await asyncio.sleep(HOUSEKEEPING / 10 if again else HOUSEKEEPING)
+
+    def _punts_ready(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.datapath.punt_fd, 8)
+        self._take_punts()
+
+    def _take_punts(self) -> None:
+        punts = self.datapath.take_punts(MAX_PUNTS)
+        for punt in punts:
+            self.reconciler.punt(punt)
+        if len(punts) == MAX_PUNTS:
+            # Others on this thread get their turn before the rest is taken.
+            asyncio.get_running_loop().call_soon(self._take_punts)
 
     async def _statistics(self) -> None:
         while True:

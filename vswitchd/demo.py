@@ -69,8 +69,8 @@ def totals(daemon: Daemon, now: float) -> Totals:
         tx_packets=sum(c.tx_packets for c in counters),
         tx_bytes=sum(c.tx_bytes for c in counters),
         drops=sum(sum(c.rx_drops.values()) + sum(c.tx_drops.values()) for c in counters),
-        busy=sum(c.busy for c in cores),
-        cycles=sum(c.busy + c.idle + c.asleep for c in cores),
+        busy=sum(c.busy_cycles for c in cores),
+        cycles=sum(c.busy_cycles + c.idle_cycles + c.asleep_cycles for c in cores),
     )
 
 

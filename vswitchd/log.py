@@ -199,7 +199,8 @@ class Log:
 
         Raises ConfigError for a word that is none of the three.
         """
-        module, destinations, level = ANY, DESTINATIONS, LEVELS["dbg"]
+        module, level = ANY, LEVELS["dbg"]
+        destinations: tuple[str, ...] = DESTINATIONS
         known = self.modules()
         for word in spec.replace(",", ":").replace(" ", ":").split(":"):
             lower = word.lower()
@@ -218,8 +219,8 @@ class Log:
         """Return (module, console, syslog, file) levels as words, sorted by module."""
         rows: list[tuple[str, str, str, str]] = []
         for module in self.modules():
-            console, syslog, file = [NAMES[self.levels.get(module, d)] for d in DESTINATIONS]
-            rows.append((module, console, syslog, file))
+            words = [NAMES[self.levels.get(module, destination)] for destination in DESTINATIONS]
+            rows.append((module, words[0], words[1], words[2]))
         return rows
 
     def reopen(self) -> str:

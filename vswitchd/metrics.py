@@ -1,4 +1,4 @@
-"""The metrics: names, labels and types of all that Prometheus sees, collected from the counters at each scrape.
+"""The metrics: names, labels and types of all that Prometheus sees, collected from counters at each scrape.
 
 Base units, `_total` only for counters. Labels are ports, queues, cores, bridges, reasons: sets whose size the
 operator knows, never flows or addresses. Reasons that never dropped anything are left out. Who a port belongs
@@ -74,7 +74,7 @@ class Collector:
         for core in self._daemon.datapath.core_stats():
             _core(out, core)
         for queue in self._daemon.datapath.rxq_stats():
-            labels = {"port": queue.port.name, "queue": str(queue.rxq), "core": str(queue.cpu)}
+            labels = {"port": queue.port, "queue": str(queue.rxq), "core": str(queue.cpu)}
             out.counter("vs_rxq_cycles_total", "Cycles spent on a receive queue.", queue.cycles, **labels)
             out.counter("vs_rxq_packets_total", "Packets of a receive queue.", queue.packets, **labels)
         return list(out)
@@ -97,12 +97,24 @@ class Collector:
         return {"vm": ids.get("vm-uuid", ids.get("vm-id", "")), "owner": ids.get("iface-id", "")}
 
     def _controllers(self, out: Families, bridge: str) -> None:
-        for state in self._daemon.reconciler.openflow[bridge].controllers():
-            labels = {"bridge": bridge, "target": state.target}
+        state = self._daemon.reconciler.openflow[bridge].state()
+        for table, count in state.flows.items():
+            text = "Flow entries in a table."
+            out.gauge("vs_flow_entries", text, count, bridge=bridge, table=str(table))
+        out.gauge("vs_groups", "Groups.", state.groups, bridge=bridge)
+        out.gauge(
+            "vs_fail_open", "1 while NORMAL stands in for lost controllers.", state.fail_open, bridge=bridge
+        )
+        text = "Packets that came up for controllers."
+        out.counter("vs_packet_in_total", text, state.packet_ins, bridge=bridge)
+        for controller in self._daemon.reconciler.openflow[bridge].controllers():
+            labels = {"bridge": bridge, "target": controller.target}
             text = "1 while the OpenFlow connection stands."
-            out.gauge("vs_controller_connected", text, float(state.connected), **labels)
+            out.gauge("vs_controller_connected", text, controller.connected, **labels)
+            text = "Packet-ins that a controller did not take."
+            out.counter("vs_packet_in_dropped_total", text, controller.dropped, **labels)
             text = "Role of a controller; always 1."
-            out.gauge("vs_controller_role", text, 1, **labels, role=state.role)
+            out.gauge("vs_controller_role", text, 1, **labels, role=controller.role or "none")
 
 
 def _port(out: Families, bridge: LiveBridge, port: LivePort, owner: dict[str, str]) -> None:
@@ -164,7 +176,7 @@ def _bridge(out: Families, bridge: LiveBridge) -> None:
         out.counter("vs_table_lookups_total", "Walks through a flow table.", lookups, **labels)
         out.counter("vs_table_matches_total", "Walks that matched a flow.", matches, **labels)
     fdb = bridge.dp.fdb_stats()
-    out.gauge("vs_mac_entries", "Learned MAC addresses.", fdb.entries, bridge=name)
+    out.gauge("vs_mac_entries", "Learned MAC addresses.", fdb["entries"], bridge=name)
     out.gauge(
         "vs_mac_limit", "Most MAC addresses that may be learned.", bridge.spec.mac_table_size, bridge=name
     )
@@ -173,20 +185,31 @@ def _bridge(out: Families, bridge: LiveBridge) -> None:
 
 def _core(out: Families, core: dp.CoreStats) -> None:
     cpu = str(core.cpu)
-    for state, cycles in (("busy", core.busy), ("idle", core.idle), ("sleep", core.asleep)):
+    for state, cycles in (
+        ("busy", core.busy_cycles),
+        ("idle", core.idle_cycles),
+        ("sleep", core.asleep_cycles),
+    ):
         labels = {"core": cpu, "numa": str(numa_of(core.cpu)), "state": state}
         out.counter("vs_core_cycles_total", "Cycles of a polling core.", cycles, **labels)
     for name, text, value in (
-        ("vs_core_packets_total", "Packets received by a core.", core.packets),
+        ("vs_core_packets_total", "Packets received by a core.", core.rx_packets),
         ("vs_core_batches_total", "Batches received by a core.", core.batches),
         ("vs_core_iterations_total", "Rounds over all receive queues.", core.iterations),
         ("vs_core_sleeps_total", "How often a core went to sleep.", core.sleeps),
+        ("vs_core_transmit_packets_total", "Packets sent by a core.", core.tx_packets),
+        ("vs_punt_packets_total", "Packets put into the ring to the controllers.", core.punt_packets),
+        (
+            "vs_punt_dropped_total",
+            "Packets that the ring to the controllers had no room for.",
+            core.punt_refused,
+        ),
         ("vs_lookup_miss_total", "Packets whose program was not in the cache.", core.emc_misses),
         ("vs_cache_insertions_total", "Programs put into the cache.", core.emc_inserted),
         ("vs_cache_evictions_total", "Programs pushed out of the cache.", core.emc_evicted),
     ):
         out.counter(name, text, value, core=cpu)
-    for layer, value in (("cache", core.emc_hits), ("classifier", core.walks)):
+    for layer, value in (("cache", core.emc_hits), ("classifier", core.emc_misses)):
         out.counter(
             "vs_lookup_hits_total",
             "Packets by the layer that found their program.",
@@ -194,7 +217,8 @@ def _core(out: Families, core: dp.CoreStats) -> None:
             core=cpu,
             layer=layer,
         )
-    out.gauge("vs_cache_entries", "Entries of the exact-match cache in use.", core.emc_entries, core=cpu)
+    out.gauge("vs_cache_size", "Entries that the exact-match cache has room for.", core.emc_size, core=cpu)
+    out.gauge("vs_cache_entries", "Entries of the exact-match cache in use.", core.emc_used, core=cpu)
 
 
 def registry(daemon: Daemon) -> CollectorRegistry:

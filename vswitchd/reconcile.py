@@ -9,15 +9,15 @@ it runs on the control thread; the polling cores never wait for it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
 
 from vswitchd import bridge_spec, bridge_status
-from vswitchd.bridge import LiveBridge, LivePort, ifindex_of
+from vswitchd.bridge import LiveBridge, LivePort
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Mapping
 
     from vswitchd.bridge_ofports import OfPortFile
@@ -60,7 +60,6 @@ class Reconciler:
         self._make_openflow = openflow
         self._pending: asyncio.Handle | None = None
         self._changed: set[str] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self._warned: dict[str, tuple[str, ...]] = {}
 
     # --- when ---
@@ -186,9 +185,7 @@ class Reconciler:
         for port in list(bridge.ports):
             self._remove_port(bridge, port)
         del self.bridges[name]
-        task = self._env.loop.create_task(self.openflow.pop(name).close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self.openflow.pop(name).close()
         bridge.close()
         _log.info("bridge %s: removed", name)
 
@@ -205,21 +202,19 @@ class Reconciler:
             port.error = "" if good else f"No usable peer '{port.spec.patch_peer}' exists in this switch."
 
     def _rebalance(self) -> None:
-        live = [(p, h) for b in self.bridges.values() for p, _, h in b.live()]
-        self.cores.spread(self._datapath, live)
+        self.cores.spread(self._datapath, [p for b in self.bridges.values() for p, _, _ in b.live()])
+        self._datapath.wake()
 
-    def interface_appeared(self) -> None:
-        """Try kernel ports again whose interface appeared or was made anew (called after a netlink event)."""
-        for bridge in self.bridges.values():
-            for port in list(bridge.ports.values()):
-                if port.spec.config.type not in KERNEL_TYPES or port.spec.error:
-                    continue
-                index = ifindex_of(port.name)
-                if index and (port.driver is None or index != port.ifindex):
-                    self._remove_port(bridge, port.name)
-                    self._add_port(bridge, port.spec, port.ofport)
-        self._rebalance()
-        self.publish()
+    def interface_appeared(self, name: str) -> None:
+        """Try again a port that waits for a kernel interface of this name."""
+        for bridge, port in list(self.ports()):
+            if port.name == name and port.driver is None and port.spec.config.type in KERNEL_TYPES:
+                self._remove_port(bridge, name)
+                self._add_port(bridge, port.spec, port.ofport)
+                self._rebalance()
+                self._store.set_status(
+                    "Interface", port.spec.uuid, bridge_status.interface(bridge.ports[name])
+                )
 
     # --- what is true ---
 
@@ -241,10 +236,20 @@ class Reconciler:
             ]
         self._store.set_statuses(updates)
 
-    async def close(self) -> None:
+    def punt(self, punt: dp.Punt) -> None:
+        """Give a packet to its bridge's controllers; a bridge that is gone has none."""
+        for name, bridge in self.bridges.items():
+            if bridge.dp.index == punt.bridge:
+                self.openflow[name].punt(punt)
+
+    def tick(self) -> None:
+        """Let time pass for OpenFlow."""
+        for side in self.openflow.values():
+            side.tick()
+
+    def close(self) -> None:
         """Take everything down, ports first; what is stored stays."""
         if self._pending is not None:
             self._pending.cancel()
         for name in list(self.bridges):
             self._remove_bridge(name)
-        await asyncio.gather(*self._closing, return_exceptions=True)

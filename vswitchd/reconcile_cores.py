@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from vswitchd import cores
+from vswitchd.datapath.core import DatapathError
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CorePolicy:
         self._cpus: list[int] = []
         self._sleep: tuple[int | None] | None = None
         self._said = ""
-        self.pinned: dict[tuple[dp.PortHandle, int], int] = {}
+        self._pinned: dict[tuple[str, int], int] | None = None
 
     def configure(self, datapath: dp.Datapath, other_config: Mapping[str, str]) -> None:
         """Apply pmd-cpu-mask, vs-idle-sleep-us and pmd-sleep-max of Open_vSwitch:other_config."""
@@ -45,21 +46,19 @@ class CorePolicy:
             datapath.set_idle_sleep(sleep)
         if self._cpus != chosen:
             self._cpus = chosen
-            datapath.set_cores(chosen)
+            try:
+                datapath.set_cores(chosen)
+            except DatapathError as error:
+                _log.error("%s", error)
             _log.info("polling on CPUs %s", ",".join(map(str, chosen)))
 
-    def spread(self, datapath: dp.Datapath, ports: Iterable[tuple[LivePort, dp.PortHandle]]) -> None:
+    def spread(self, datapath: dp.Datapath, ports: Iterable[LivePort]) -> None:
         """Pin the queues that pmd-rxq-affinity names to their CPU, let the datapath spread all others."""
-        wanted: dict[tuple[dp.PortHandle, int], int] = {}
-        for port, handle in ports:
-            for queue, cpu in port.spec.affinity:
-                if cpu in self._cpus:
-                    wanted[handle, queue] = cpu
-                else:
-                    _log.warning(
-                        "interface %s: queue %d wants CPU %d, which does not poll (pmd-cpu-mask)",
-                        *(port.name, queue, cpu),
-                    )
-        self.pinned = wanted
-        datapath.assign_rxqs(dict(wanted))
-        datapath.rebalance()
+        wanted = {(port.name, queue): cpu for port in ports for queue, cpu in port.spec.affinity}
+        if wanted != self._pinned:
+            self._pinned = wanted
+            for (name, queue), cpu in wanted.items():
+                if cpu not in self._cpus:
+                    text = "interface %s: queue %d wants CPU %d, which does not poll (pmd-cpu-mask)"
+                    _log.warning(text, name, queue, cpu)
+        datapath.assign_rxqs(wanted)

@@ -1,0 +1,273 @@
+"""A datapath, ports and an OpenFlow side of plain Python, for the tests of the daemon's own logic."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from vswitchd.bridge_ofports import OfPortFile
+from vswitchd.config.store import Store
+from vswitchd.ports import base
+from vswitchd.reconcile import Reconciler
+from vswitchd.reconcile_cores import CorePolicy
+
+
+@dataclass
+class FakeCounters:
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    rx_forwarded: int = 0
+    tx_offered: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    rx_drops: dict = field(default_factory=dict)
+    tx_drops: dict = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class FakeHandle:
+    name: str
+    bridge: str
+    ofport: int
+    index: int
+    link: bool | None = None
+    vlan: tuple | None = None
+    peer: "FakeHandle | None" = None
+    count: FakeCounters = field(default_factory=FakeCounters)
+
+    def counters(self):
+        return self.count
+
+    def set_link(self, up):
+        self.link = up
+
+    def set_vlan(self, mode, tag, trunks):
+        self.vlan = (mode, tag, tuple(trunks))
+
+    def set_patch_peer(self, other):
+        self.peer = other
+
+
+class FakeBridge:
+    def __init__(self, name):
+        self.name = name
+        self.fdb_limits = None
+        self.bpdu = None
+        self.flushed = 0
+        self.entries = [(1, 0, "02:00:00:00:00:01", 7)]
+
+    def set_fdb(self, limit, ageing):
+        self.fdb_limits = (limit, ageing)
+
+    def set_forward_bpdu(self, on):
+        self.bpdu = on
+
+    def fdb(self):
+        return self.entries
+
+    def fdb_flush(self):
+        self.flushed += 1
+        self.entries = []
+
+    def fdb_stats(self):
+        return SimpleNamespace(entries=len(self.entries), learned=5, expired=1, evicted=2, moved=3)
+
+    def table_stats(self):
+        return {0: (10, 9)}
+
+
+class FakeDatapath:
+    tsc_hz = 1e9
+
+    def __init__(self):
+        self.bridges = []
+        self.attached = {}
+        self.pins = {}
+        self.cpus = []
+        self.sleep = "unset"
+        self.rebalanced = 0
+        self.refuse = set()
+
+    def create_bridge(self, name):
+        bridge = FakeBridge(name)
+        self.bridges.append(bridge)
+        return bridge
+
+    def remove_bridge(self, bridge):
+        self.bridges.remove(bridge)
+
+    def attach(self, handle, bridge, ofport):
+        result = FakeHandle(handle, bridge.name, ofport, len(self.attached) + 1)
+        self.attached[handle] = result
+        return result
+
+    def detach(self, port):
+        del self.attached[port.name]
+
+    def assign_rxqs(self, pins):
+        self.pins = pins
+
+    def rebalance(self):
+        self.rebalanced += 1
+
+    def set_cores(self, cpus):
+        self.cpus = cpus
+
+    def cores(self):
+        return self.cpus
+
+    def set_idle_sleep(self, us):
+        self.sleep = us
+
+    def core_stats(self):
+        return [
+            SimpleNamespace(
+                cpu=cpu,
+                busy=600_000,
+                idle=300_000,
+                asleep=100_000,
+                iterations=100,
+                busy_iterations=40,
+                sleeps=2,
+                packets=1000,
+                batches=50,
+                emc_hits=990,
+                emc_misses=10,
+                emc_inserted=10,
+                emc_evicted=1,
+                emc_entries=9,
+                walks=10,
+            )
+            for cpu in self.cpus
+        ]
+
+    def rxq_stats(self):
+        return [
+            SimpleNamespace(port=h, rxq=0, cpu=self.cpus[0], cycles=250_000, packets=700)
+            for h in self.attached.values()
+        ]
+
+
+class FakePort:
+    """A port of type "fake": options:fail makes it refuse, options:live can be changed in place."""
+
+    def __init__(self, config, env):
+        if "fail" in config.options:
+            raise base.PortError(config.options["fail"])
+        self.config = config
+        self.env = env
+        self.handle = config.name
+        self.stopped = False
+        self.now = base.PortStatus(
+            link_up=True, mac=config.mac or "02:aa:00:00:00:01", info={"mode": "server"}
+        )
+
+    def status(self):
+        return self.now
+
+    def set_link(self, up):
+        self.now = replace(self.now, link_up=up)
+        self.env.changed(self)
+
+    def reconfigure(self, config):
+        same = {k: v for k, v in config.options.items() if k != "live"}
+        if same != {k: v for k, v in self.config.options.items() if k != "live"}:
+            return False
+        self.config = config
+        return True
+
+    def stop(self):
+        self.stopped = True
+
+
+class FakeOpenFlow:
+    def __init__(self, bridge):
+        self.bridge = bridge
+        self.events = []
+        self.spec = None
+        self.closed = False
+
+    def configure(self, spec, ssl):
+        self.spec = spec
+
+    def port_added(self, port):
+        self.events.append(("added", port.name))
+
+    def port_changed(self, port):
+        self.events.append(("changed", port.name))
+
+    def port_removed(self, port):
+        self.events.append(("removed", port.name))
+
+    def controllers(self):
+        return []
+
+    async def close(self):
+        self.closed = True
+
+
+class Bench:
+    """A reconciler over a real store and the fakes. Use inside a running loop."""
+
+    def __init__(self, directory: Path, allowed=(0, 1, 2, 3)):
+        self.store = Store.open(str(directory / "config.db"))
+        self.datapath = FakeDatapath()
+        env = base.PortEnv(
+            loop=asyncio.get_running_loop(),
+            run_dir=directory,
+            changed=lambda port: self.reconciler.port_changed(port),  # noqa: PLW0108 - made below
+        )
+        self.reconciler = Reconciler(
+            self.store,
+            self.datapath,
+            env,
+            OfPortFile(directory / "ofports.json"),
+            cores=CorePolicy(allowed),
+            openflow=FakeOpenFlow,
+        )
+
+    def bridge(self, name, *ports, **columns):
+        """Add a bridge; each port is (name, {interface columns}, {port columns})."""
+
+        def change(txn):
+            uuids = [self._port(txn, name, {"type": ("internal",)}, {})]
+            uuids += [self._port(txn, *port) for port in ports]
+            row = txn.insert("Bridge", {"name": (name,), "ports": tuple(sorted(uuids)), **columns})
+            root = txn.view.root
+            txn.update(root, {"bridges": tuple(sorted([*root["bridges"], row.uuid]))})
+
+        self.store.transact(change, bump=True)
+
+    @staticmethod
+    def _port(txn, name, interface, port=None):
+        row = txn.insert("Interface", {"name": (name,), "type": ("fake",), **interface})
+        return txn.insert("Port", {"name": (name,), "interfaces": (row.uuid,), **(port or {})}).uuid
+
+    def add_port(self, bridge, name, interface=None, port=None):
+        def change(txn):
+            row = txn.view.by_name("Bridge", bridge)
+            uuid = self._port(txn, name, interface or {}, port)
+            txn.update(row, {"ports": tuple(sorted([*row["ports"], uuid]))})
+
+        self.store.transact(change, bump=True)
+
+    def del_port(self, bridge, name):
+        def change(txn):
+            row = txn.view.by_name("Bridge", bridge)
+            gone = txn.view.by_name("Port", name).uuid
+            txn.update(row, {"ports": tuple(u for u in row["ports"] if u != gone)})
+
+        self.store.transact(change, bump=True)
+
+    def set(self, table, name, **columns):
+        def change(txn):
+            row = txn.view.root if table == "Open_vSwitch" else txn.view.by_name(table, name)
+            txn.update(row, columns)
+
+        self.store.transact(change, bump=True)
+
+    def interface(self, name):
+        return self.store.snapshot().by_name("Interface", name)
+
+    def driver(self, name):
+        return next(p.driver for _, p in self.reconciler.ports() if p.name == name)
