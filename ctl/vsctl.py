@@ -17,6 +17,7 @@ from vswitchd.errors import EXIT_NOT_APPLIED, EXIT_OK, RpcError, UsageError, VsE
 if TYPE_CHECKING:
     from ctl.options import Options
     from vswitchd.paths import Paths
+    from vswitchd.rpc_client import RpcClient
 
 PROGRAM = "vsctl"
 _RETRY_SECONDS = 0.2
@@ -56,14 +57,23 @@ def _run(argv: list[str]) -> int:
     from vswitchd import paths  # noqa: PLC0415
 
     where = paths.find(options.state)
-    result, client = _execute(options, where)
+    client = _connect(options, where)
+    if client is None:
+        _tell(options, _direct(options, where))
+        return EXIT_OK
+    with client:
+        result = _ask(client, options)
+        _tell(options, result)
+        if result["next_cfg"] is None or not options.wait:
+            return EXIT_OK
+        wanted = {"next_cfg": result["next_cfg"], "interfaces": result["interfaces"]}
+        return _report(client.call("wait_cfg", wanted)["errors"], where)
+
+
+def _tell(options: Options, result: dict[str, Any]) -> None:
     for text in result["warnings"]:
         _complain(f"warning: {text}")
     _print(options, result["answers"])
-    if client is None or result["next_cfg"] is None or not options.wait:
-        return EXIT_OK
-    wanted = {"next_cfg": result["next_cfg"], "interfaces": result["interfaces"]}
-    return _report(client.call("wait_cfg", wanted)["errors"], where)
 
 
 def _arm(seconds: int) -> None:
@@ -79,19 +89,18 @@ def _arm(seconds: int) -> None:
     signal.alarm(seconds)
 
 
-def _execute(options: Options, where: Paths) -> tuple[dict[str, Any], Any]:
-    """Run the commands in the daemon, or on the file; return the outcome and the connection, if any."""
+def _connect(options: Options, where: Paths) -> RpcClient | None:
+    """Return a connection to the daemon; None if there is none and the database shall be used itself."""
     from vswitchd.rpc_client import RpcClient  # noqa: PLC0415
 
     path = _socket_path(options.db) if options.db else where.db_sock
     while True:
         try:
-            client = RpcClient(path)
-            break
+            return RpcClient(path)
         except RpcError as error:
             absent = error.errno in (errno.ENOENT, errno.ECONNREFUSED)
             if absent and not options.wait and not options.db:
-                return _direct(options, where), None
+                return None
             if not options.retry or not absent:
                 reason = os.strerror(error.errno or errno.EIO)
                 text = f"unix:{path}: database connection failed ({reason})"
@@ -102,15 +111,20 @@ def _execute(options: Options, where: Paths) -> tuple[dict[str, Any], Any]:
                 )
                 raise RpcError(text + hint, errno=error.errno) from None
         _pause()
+
+
+def _ask(client: RpcClient, options: Options) -> dict[str, Any]:
+    """Run the commands in the daemon; return the outcome."""
     params = {
         "commands": [[name, list(args), opts] for name, args, opts in options.commands],
         "dry_run": options.dry_run,
         "no_wait": not options.wait,
     }
     try:
-        return client.call("vsctl", params), client
+        result: dict[str, Any] = client.call("vsctl", params)
     except UnicodeEncodeError:
         raise UsageError("the command line is not valid UTF-8") from None
+    return result
 
 
 def _socket_path(db: str) -> str:

@@ -37,6 +37,7 @@ class RpcServer:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._path = ""
         self._inode = 0
@@ -61,8 +62,10 @@ class RpcServer:
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._workers, return_exceptions=True)
         await self._server.wait_closed()
+        # One turn of the loop, in which the aborted transports close their sockets.
+        await asyncio.sleep(0)
         self._server = None
         remove_socket(self._path, self._inode)
 
@@ -76,6 +79,8 @@ class RpcServer:
         self._tasks.add(task)
         requests: asyncio.Queue[list[Any]] = asyncio.Queue(MAX_IN_FLIGHT)
         worker = asyncio.create_task(self._work(requests, writer))
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
         try:
             await _read_requests(reader, requests)
         except asyncio.CancelledError:
@@ -83,17 +88,21 @@ class RpcServer:
         except (OSError, ValueError, msgpack.UnpackException, asyncio.QueueFull) as error:
             _log.warning("closed a control connection: %s", str(error) or type(error).__name__)
         finally:
+            # No await here: close() may cancel this task at any one, and the socket would stay open.
+            # Not close(), which would keep the socket until a peer that reads nothing has read the rest.
+            writer.transport.abort()
             worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
             self._tasks.discard(task)
-            writer.close()
 
     async def _work(self, requests: asyncio.Queue[list[Any]], writer: asyncio.StreamWriter) -> None:
         while True:
             _, number, method, params = await requests.get()
             error, result = await self._answer(method, params[0])
             writer.write(_pack(number, error, result))
-            await writer.drain()
+            try:
+                await writer.drain()
+            except OSError:
+                return  # the reading side of this connection notices, too, and ends it
 
     async def _answer(self, method: str, params: dict[str, Any]) -> tuple[dict[str, Any] | None, Any]:
         handler = self._handlers.get(method)

@@ -1,7 +1,8 @@
 """vsctl against Debian's ovs-vsctl: the same commands, the same output, messages and exit codes.
 
-A private ovsdb-server answers ovs-vsctl; vsctl works on a database file of its own. UUIDs are masked and lines that a
-hash table orders are sorted. Where we differ on purpose, the command is in DIFFERENT, with the reason.
+A private ovsdb-server answers ovs-vsctl; vsctl works on a database file of its own. UUIDs are masked and
+lines that a hash table orders are sorted. Where we differ on purpose, the command is in DIFFERENT, with the
+reason.
 """
 
 import os
@@ -20,7 +21,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _TOOLS = ("ovs-vsctl", "ovsdb-server", "ovsdb-tool")
 
-# Each script runs from top to bottom on an empty database. A line is split at spaces; `|` stands for a space in a word.
+# Each script runs from top to bottom on an empty database. A line is split at spaces; `|` stands for a
+# space in a word.
 SCRIPTS = {
     "bridges": """
         list-br
@@ -100,8 +102,8 @@ SCRIPTS = {
     "ports": """
         add-br br0 -- add-br br1
         add-port br0
-        add-port br0 p0 -- set Interface p0 type=dpdkvhostuserclient options:vhost-server-path=/run/vhost/x.sock
-        add-port br0 p1 tag=10 trunks=[1,2] vlan_mode=access
+        add-port br0 p0 -- set Interface p0 type=dpdkvhostuserclient
+        options:vhost-server-path=/run/vhost/x.sock add-port br0 p1 tag=10 trunks=[1,2] vlan_mode=access
         add-port br1 q0
         add-port nosuch p1
         add-port nosuch p2

@@ -129,9 +129,11 @@ class ConfigFile:
                 for uuid, row in rows.items():
                     self._write_row(TABLES[name], uuid, row)
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             self._rollback()
-            raise self._error(error) from None
+            if isinstance(error, sqlite3.Error):
+                raise self._error(error) from None
+            raise
 
     def _write_row(self, table: Table, uuid: str, row: Row | None) -> None:
         if row is None:

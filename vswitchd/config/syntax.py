@@ -106,12 +106,6 @@ def _parse_string(text: str) -> str:
             value = json.loads(text, strict=False)
         except ValueError:
             raise ConfigError(f"{text}: invalid escape or quote in quoted string") from None
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ConfigError("a string must be valid UTF-8") from None
-    if "\0" in value:
-        raise ConfigError("a string must not contain a NUL character")
     return value
 
 

@@ -55,6 +55,8 @@ class Base:
         """Raise ConfigError if `atom` breaks a bound or is not one of the enumerated words."""
         if type(atom) is not PYTHON_TYPE[self.kind]:
             raise ConfigError(f"constraint violation: {atom!r} is not of type {self.kind.value}")
+        if isinstance(atom, str):
+            _check_text(atom)
         if self.enum and atom not in self.enum:
             words = ", ".join(sorted(self.enum))
             raise ConfigError(f"constraint violation: {atom} is not one of the allowed values ([{words}])")
@@ -66,6 +68,16 @@ class Base:
                 raise ConfigError(f"constraint violation: {atom} is {side}")
             span = f"{self.low} to {self.high} (inclusive)"
             raise ConfigError(f"constraint violation: {atom} is not in the valid range {span}")
+
+
+def _check_text(text: str) -> None:
+    """Raise ConfigError for what cannot be stored or sent: NUL, and bytes that were no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("a string must be valid UTF-8") from None
+    if "\0" in text:
+        raise ConfigError("a string must not contain a NUL character")
 
 
 @dataclass(frozen=True, slots=True)

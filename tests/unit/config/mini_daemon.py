@@ -1,4 +1,4 @@
-"""A daemon of store and RPC only, for tests: applies every change at once and fails interfaces of type "bogus"."""
+"""A daemon of store and RPC only, for tests: applies changes at once, fails interfaces of type "bogus"."""
 
 import asyncio
 import sys
