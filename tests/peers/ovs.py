@@ -77,6 +77,7 @@ class OvsDpdk:
                     "-vconsole:warn",
                     "-vfile:info",
                     f"--log-file={self.directory}/vswitchd.log",
+                    f"--unixctl={self.directory}/control",
                 ],
                 self.directory / "vswitchd.out",
                 env=self._env,
@@ -98,8 +99,7 @@ class OvsDpdk:
 
     def appctl(self, *words: str) -> str:
         """Run ovs-appctl on the daemon."""
-        control = f"{self.directory}/ovs-vswitchd.{self._children[-1].pid}.ctl"
-        return run(["ovs-appctl", "-t", control, *words], env=self._env).stdout
+        return run(["ovs-appctl", "-t", self.directory / "control", *words], env=self._env).stdout
 
     def add_bridge(self, name: str, *, secure: bool = False) -> None:
         """Add a userspace bridge: NORMAL from the start, or, when `secure`, without a flow."""

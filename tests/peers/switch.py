@@ -65,7 +65,10 @@ class Switch:
         log = self.state / f"daemon{self._starts}.out"
         self._starts += 1
         self._child = Child(
-            [sys.executable, "-m", "vswitchd", "--state", self.state], log, nice=0, env=self._env
+            [sys.executable, "-m", "vswitchd", "--state", self.state, "--metrics", "127.0.0.1:0"],
+            log,
+            nice=0,
+            env=self._env,
         )
         until(self._answers, f"the switch answers (log: {log})")
         return self
@@ -143,7 +146,7 @@ class Switch:
 
     def metrics_address(self) -> str:
         """HOST:PORT of the metrics page."""
-        return self.vsctl("get", "Open_vSwitch", ".", "other_config:metrics-address").strip('"')
+        return self.vsctl("get", "Open_vSwitch", ".", "statistics:metrics_address").strip('"')
 
     def crash(self) -> None:
         """kill -9."""

@@ -96,7 +96,14 @@ class Testpmd:
         ]
         for vdev in vdevs:
             argv += ["--vdev", vdev]
-        argv += ["--", "-i", "--nb-cores=1", "--no-mlockall", f"--total-num-mbufs={mbufs}", *options]
+        argv += [
+            "--",
+            "-i",
+            "--nb-cores=1",
+            "--no-mlockall",
+            *([f"--total-num-mbufs={mbufs}"] if mbufs else []),
+            *options,
+        ]
         self.child = Child(
             argv,
             directory / f"{name}.log",

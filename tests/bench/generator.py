@@ -1,0 +1,67 @@
+"""The load: testpmd's flowgen over two virtio-user ports, both ways at once, 64-byte frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers.testpmd import Memory, Testpmd
+
+from .contenders import Contender, pause
+
+RING = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long and how wide: seconds before counting and while counting, flows, core of the generator."""
+
+    flows: int
+    seconds: float
+    core: int
+    warm_up: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Packets received per second, both ways added, and busy cycles of the switch per packet."""
+
+    pps: float
+    cycles: float
+
+
+def measure(contender: Contender, directory: Path, load: Load) -> Rate:
+    """Drive a running contender; AssertionError when nothing comes through."""
+    vdevs = [
+        f"net_virtio_user{at},path={path},queues=1,queue_size={RING},mac=02:00:00:00:00:0{at + 1}"
+        for at, path in enumerate(contender.sockets)
+    ]
+    options = [
+        "--forward-mode=flowgen",
+        f"--rxd={RING}",
+        f"--txd={RING}",
+        "--burst=32",
+        "--no-flush-rx",
+        f"--flowgen-flows={load.flows}",
+    ]
+    generator = Testpmd(
+        directory,
+        vdevs,
+        name="generator",
+        lcores=f"0@{load.core},1@{load.core}",
+        memory=Memory(megabytes=512, huge=True),
+        options=options,
+        mbufs=0,
+        nice=0,
+    )
+    with generator:
+        generator.wait_ready()
+        generator.command("start")
+        pause(load.warm_up)
+        contender.begin()
+        generator.stats()
+        pause(load.seconds)
+        rates = generator.stats()
+        cycles = contender.cycles()
+        generator.command("stop")
+    pps = float(sum(port.rx_pps for port in rates))
+    assert pps > 0, f"nothing came through; see {generator.child.log}"
+    return Rate(pps, cycles)
