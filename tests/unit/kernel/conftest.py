@@ -85,7 +85,7 @@ class Ports:
     def close(self, port):
         self._open.remove(port)
         port.stop()
-        lib.vs_kernel_port_destroy(port.handle)
+        lib.vs_port_destroy(port.handle)
 
     def close_all(self):
         while self._open:

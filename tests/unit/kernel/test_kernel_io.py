@@ -35,7 +35,7 @@ def wait_for(port, driver, n):
     """Receive until n test frames came."""
     out = []
     while len(out) < n:
-        assert select.select([lib.vs_kernel_port_rx_fd(port.handle)], [], [], 5)[0], (
+        assert select.select([lib.vs_port_test_rx_fd(port.handle, 0)], [], [], 5)[0], (
             f"only {len(out)} frames came"
         )
         out += [f for f in driver.frames() if f[:1] == b"\x02"]
@@ -90,7 +90,7 @@ def test_a_partial_checksum_comes_in_and_goes_out_as_it_is(port, driver):
     d = driver(port)
     data = partial_udp(300)
     port.wire.send(data, flags=1, csum_start=34, csum_offset=6)
-    assert select.select([lib.vs_kernel_port_rx_fd(port.handle)], [], [], 5)[0]
+    assert select.select([lib.vs_port_test_rx_fd(port.handle, 0)], [], [], 5)[0]
     packets = [p for p in d.receive() if p.frame_len == len(data)]
     (p,) = packets
     assert (p.csum, p.csum_start, p.csum_offset, p.gso_type) == (PARTIAL, 34, 6, 0)
@@ -105,7 +105,7 @@ def test_csum_start_moves_with_a_tag_that_is_put_back(port, driver):
     data = partial_udp(300)
     tagged = data[:12] + b"\x81\x00\x00\x07" + data[12:]
     port.wire.send(tagged, flags=1, csum_start=38, csum_offset=6)
-    assert select.select([lib.vs_kernel_port_rx_fd(port.handle)], [], [], 5)[0]
+    assert select.select([lib.vs_port_test_rx_fd(port.handle, 0)], [], [], 5)[0]
     (p,) = [p for p in d.receive() if p.frame_len == len(tagged)]
     assert (p.csum, p.csum_start, p.csum_offset) == (PARTIAL, 38, 6)
 
@@ -120,7 +120,7 @@ def test_a_tcp_frame_of_many_segments_crosses_whole(port, driver):
     d = driver(port)
     data = big_tcp(40000)
     port.wire.send(data, flags=1, gso_type=1, hdr_len=54, gso_size=1448, csum_start=34, csum_offset=16)
-    assert select.select([lib.vs_kernel_port_rx_fd(port.handle)], [], [], 5)[0]
+    assert select.select([lib.vs_port_test_rx_fd(port.handle, 0)], [], [], 5)[0]
     (p,) = [p for p in d.receive() if p.frame_len > 1000]
     assert (p.frame_len, p.gso_type, p.gso_size, p.csum_start, p.csum_offset) == (len(data), 1, 1448, 34, 16)
     d.send([data], csum=PARTIAL, gso_type=1, gso_size=1448, csum_start=34, csum_offset=16)
@@ -179,7 +179,7 @@ def test_received_is_returned_plus_dropped(port, driver):
     for seed in range(10):
         port.wire.send(frame(200, seed))
     while seen < 10:
-        assert select.select([lib.vs_kernel_port_rx_fd(port.handle)], [], [], 5)[0]
+        assert select.select([lib.vs_port_test_rx_fd(port.handle, 0)], [], [], 5)[0]
         seen += len(d.receive())
     assert d.counters.rx_packets == seen + sum(d.drops().values())
 
@@ -212,7 +212,7 @@ def test_a_bad_offload_of_a_peer_is_dropped_by_name(ports, driver):
         Ether(**ADDRESSES) / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"u" * 3000)
     )
     wire.send(data, flags=1, gso_type=5, hdr_len=42, gso_size=1000, csum_start=34, csum_offset=6)
-    assert select.select([lib.vs_kernel_port_rx_fd(d.port.handle)], [], [], 5)[0]
+    assert select.select([lib.vs_port_test_rx_fd(d.port.handle, 0)], [], [], 5)[0]
     d.receive()
     wire.close()
     assert d.drops() == {"bad_offload": 1}
@@ -220,7 +220,7 @@ def test_a_bad_offload_of_a_peer_is_dropped_by_name(ports, driver):
 
 def test_a_batch_costs_one_look_when_the_queue_is_empty(port, driver):
     """rx_fd is level triggered by the frame itself."""
-    fd = lib.vs_kernel_port_rx_fd(port.handle)
+    fd = lib.vs_port_test_rx_fd(port.handle, 0)
     d = driver(port)
     d.receive()
     while select.select([fd], [], [], 0)[0]:

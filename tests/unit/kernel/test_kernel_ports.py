@@ -142,7 +142,7 @@ def test_settings_change_in_place(ports):
 def test_a_deleted_interface_costs_its_port_only_and_comes_back(ports, driver):
     veth()
     port, other = ports.open("v0", "system"), ports.open("t0", "tap")
-    fd = lib.vs_kernel_port_rx_fd(port.handle)
+    fd = lib.vs_port_test_rx_fd(port.handle, 0)
     ip("link", "del", "v0")
     ports.wait(lambda: not port.status().link_up)
     assert "v0 was deleted" in port.status().info["error"]
@@ -156,7 +156,7 @@ def test_a_deleted_interface_costs_its_port_only_and_comes_back(ports, driver):
     veth()
     ports.wait(lambda: port.status().link_up)
     assert "error" not in port.status().info
-    assert lib.vs_kernel_port_rx_fd(port.handle) == fd
+    assert lib.vs_port_test_rx_fd(port.handle, 0) == fd
     wire = Wire("v1")
     wire.send(frame(100, 1))
     assert select.select([fd], [], [], 5)[0]
@@ -171,12 +171,12 @@ def test_a_deleted_tap_is_made_again(ports, driver):
     d = driver(port)
     ip("link", "del", "t0")
     d.receive()
-    assert lib.vs_kernel_port_rx_fd(port.handle) == -1, "a sleeping core would spin"
+    assert lib.vs_port_test_rx_fd(port.handle, 0) == -1, "a sleeping core would spin"
     d.send([frame(100)])
     assert d.drops() == {"link_down": 1}
     ports.wait(lambda: port.status().link_up)
     assert port.status().mtu == 2000
-    assert lib.vs_kernel_port_rx_fd(port.handle) >= 0
+    assert lib.vs_port_test_rx_fd(port.handle, 0) >= 0
     wire = Wire("t0")
     d.send([frame(100, 2)])
     assert wire.frames(1) == [frame(100, 2)]

@@ -117,8 +117,7 @@ bool vs_kernel_accept(struct vs_packet *p, const struct virtio_net_hdr *h, const
     p->gso_size = h->gso_size;
     p->gso_hdr_len = h->hdr_len;
     if (VS_UNLIKELY((p->csum == VS_CSUM_PARTIAL || p->gso_type) && vs_offload_check(p) < 0)) {
-        p->csum = p->gso_type = 0; /* the caller gives the same packet to the next frame */
-        p->n_segs = 0;
+        vs_packet_reset(p, p->port); /* the caller gives it to the next frame */
         vs_port_rx_drop(c, VS_DROP_RX_BAD_OFFLOAD, 1);
         return false;
     }
@@ -195,14 +194,4 @@ int vs_kernel_port_rx(struct vs_port *port, struct vs_packet **pkts, int n, stru
 void vs_kernel_port_tx(struct vs_port *port, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
     port->ops->tx(port, 0, pkts, n, c);
-}
-
-void vs_kernel_port_destroy(struct vs_port *port)
-{
-    port->ops->destroy(port);
-}
-
-int vs_kernel_port_rx_fd(struct vs_port *port)
-{
-    return atomic_load_explicit(&port->rx_fd[0], memory_order_relaxed);
 }

@@ -34,11 +34,9 @@ int vs_kernel_port_swap_fd(struct vs_port *port, int fd);
 /* What the control thread knows of the device. mtu: bytes of layer 3. */
 void vs_kernel_port_set(struct vs_port *port, int link_up, uint32_t mtu);
 
-/* Tests drive a port without the polling core: its operations, called by name. Packets are reset before rx. */
+/* Tests drive a port without the polling core: rx and tx, called by name. Packets are reset before rx. */
 int vs_kernel_port_rx(struct vs_port *port, struct vs_packet **pkts, int n, struct vs_port_counters *c);
 void vs_kernel_port_tx(struct vs_port *port, struct vs_packet **pkts, int n, struct vs_port_counters *c);
-void vs_kernel_port_destroy(struct vs_port *port);
-int vs_kernel_port_rx_fd(struct vs_port *port);
 
 #ifndef VS_CDEF
 #include <linux/virtio_net.h>

@@ -101,7 +101,7 @@ class SystemPort(KernelPort):
             self._change(mtu=config.mtu_request, mac=config.mac)
         except PortError:
             self.stop()
-            lib.vs_kernel_port_destroy(self.handle)
+            lib.vs_port_destroy(self.handle)
             raise
 
     def _left(self) -> None:

@@ -107,7 +107,7 @@ class TapPort(KernelPort):
             self._setup()
         except PortError:
             self.stop()
-            lib.vs_kernel_port_destroy(self.handle)
+            lib.vs_port_destroy(self.handle)
             raise
 
     def _setup(self) -> None:

@@ -14,12 +14,10 @@ _MAX_FRAME = lib.VS_MAX_FRAME
 class PatchPort:
     """A Port whose frames its peer receives at once. The daemon links the two (PortHandle.set_patch_peer)."""
 
-    def __init__(self, config: PortConfig, env: PortEnv) -> None:
+    def __init__(self, config: PortConfig, env: PortEnv) -> None:  # noqa: ARG002
         self.peer = self._peer(config)
         """Name of the other end (options:peer)."""
         self.config = config
-        self._env = env
-        self.linked = False
         self.handle: Any = lib.vs_patch_port_new(config.name.encode())
         if self.handle == ffi.NULL:
             raise PortError(f"cannot make patch port {config.name}: out of memory")
@@ -37,15 +35,9 @@ class PatchPort:
             )
         return peer
 
-    def set_linked(self, linked: bool) -> None:
-        """Take notice that the daemon linked it to its peer, or took that back."""
-        if linked != self.linked:
-            self.linked = linked
-            self._env.changed(self)
-
     def status(self) -> PortStatus:
-        """Up while the other end is there."""
-        return PortStatus(link_up=self.linked, mtu=65535, info={"driver_name": "patch", "peer": self.peer})
+        """Tell that it is up, as in Open vSwitch: whether the other end is there is the daemon's `error`."""
+        return PortStatus(link_up=True, mtu=65535, info={"driver_name": "patch", "peer": self.peer})
 
     def reconfigure(self, config: PortConfig) -> bool:
         """Another peer is a matter of the daemon's linking."""
