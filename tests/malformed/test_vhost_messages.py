@@ -1,0 +1,351 @@
+"""Malformed vhost-user messages, generated from the message table.
+
+Invariant: a bad message ends in ProtocolError (or a refusal, when one was asked for), the state is the same object as before, and
+no descriptor that came with it stays open.
+"""
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fakes import front_end as fe
+from fakes.mock_guest import MODERN, Guest, Region, Ring, bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vswitchd.datapath.dp import lib
+from vswitchd.ports.vhostuser.device import CoreDevice
+from vswitchd.ports.vhostuser.errors import ProtocolError
+from vswitchd.ports.vhostuser.features import OFFERED_PROTOCOL, Protocol
+from vswitchd.ports.vhostuser.frames import MAX_FDS
+from vswitchd.ports.vhostuser.messages import HEADER, MAX_PAYLOAD, TABLE, Answer, Fds, Payload, Request
+from vswitchd.ports.vhostuser.session import Session
+from vswitchd.ports.vhostuser.state import MAX_RINGS
+
+BASE = 0x7F0000000000
+SIZE = 8 << 20
+ROWS = list(TABLE.values())
+IDS = [row.request.name for row in ROWS]
+NEED_REPLY = 8
+
+
+def valid_payload(row, index=0):
+    """A payload that the row accepts; GET_* of rings included."""
+    number = {Request.NET_SET_MTU: 1500, Request.SET_FEATURES: bits(30, 32), Request.SET_STATUS: 4}
+    if row.payload is Payload.U64:
+        return fe.u64(number.get(row.request, OFFERED_PROTOCOL))
+    if row.payload is Payload.STATE:
+        return fe.state(index, 1)
+    if row.payload is Payload.ADDR:
+        return struct.pack("=IIQQQQ", index, 0, BASE + 0x10000, BASE + 0x30000, BASE + 0x20000, 0)
+    if row.payload is Payload.VRING_FD:
+        return fe.u64(index)
+    if row.payload is Payload.MEMORY:
+        return struct.pack("=IIQQQQ", 1, 0, 0, SIZE, BASE, 0)
+    if row.payload is Payload.REGION:  # ADD: beside the one that is there; REM: the one that is there
+        return fe.region(1 << 32, SIZE, 1 << 45, 0) if row.request is Request.ADD_MEM_REG else fe.region(0, SIZE, BASE, 0)
+    return b""
+
+
+def valid_fds(row):
+    return {Fds.ONE: 1, Fds.UNLESS_NOFD: 1, Fds.PER_REGION: 1}.get(row.fds, 0)
+
+
+class Victim:
+    """A session with running rings, on a real port."""
+
+    def __init__(self):
+        self.handle = lib.vs_vhost_new(b"victim")
+        self.session = Session(CoreDevice("victim", self.handle))
+        self.guest = Guest([Region(0, BASE, SIZE)])
+        self.rings = {i: Ring(self.guest, 64) for i in (0, 1)}
+        self.events = {i: (os.eventfd(0), os.eventfd(0)) for i in self.rings}
+        for data, fds in fe.set_up(self.guest, self.rings, MODERN | bits(30), self.events):
+            self.feed(data, fds)
+        assert self.session.running == {0, 1}
+
+    def file(self, row):
+        """A descriptor of the kind that the row wants."""
+        return self.guest.regions[0].fd if row.payload in (Payload.MEMORY, Payload.REGION) else self.events[0][0]
+
+    def feed(self, data, fds=(), step=None):
+        out, copies = b"", [os.dup(fd) for fd in fds]
+        while data:
+            n = min(self.session.wanted, step or len(data))
+            out += self.session.receive(data[:n], copies)
+            data, copies = data[n:], []
+        return out
+
+    def close(self):
+        self.session.close()
+        lib.vs_port_destroy(self.handle)
+        self.guest.close()
+        for pair in self.events.values():
+            for fd in pair:
+                os.close(fd)
+
+
+@pytest.fixture
+def victim():
+    before = set(os.listdir("/proc/self/fd"))
+    one = Victim()
+    yield one
+    one.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def refused(victim, data, fds=(), *, nak=None):
+    """The message must be refused, alone: by closing, or (nak: its number) by an answer."""
+    state, running = victim.session.state, victim.session.running
+    open_before = len(os.listdir("/proc/self/fd"))
+    if nak is None:
+        with pytest.raises(ProtocolError):
+            victim.feed(data, fds)
+    else:
+        answer = victim.feed(data, fds)
+        assert answer == HEADER.pack(nak, 5, 8) + fe.u64(1)
+    assert victim.session.state is state
+    assert victim.session.running == running
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def refused_both_ways(victim, row, payload, fds):
+    """Refused by an answer when one is asked for, and by closing when not."""
+    if row.answer is Answer.ACK:
+        refused(victim, fe.message(row.request, payload, flags=1 | NEED_REPLY), fds, nak=row.request)
+    refused(victim, fe.message(row.request, payload), fds)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_the_valid_message_is_taken(victim, row):
+    """What the other cases change is right to begin with."""
+    victim.feed(fe.message(row.request, valid_payload(row)), [victim.file(row)] * valid_fds(row))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_wrong_size(victim, row):
+    payload, fds = valid_payload(row), [victim.file(row)] * valid_fds(row)
+    wrong = {payload + b"\0", payload + bytes(64), payload[:-1], payload[:4], b""} - {payload}
+    for bad in sorted(wrong):
+        refused_both_ways(victim, row, bad, fds)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+@pytest.mark.parametrize("flags", [0, 2, 3, 1 | 4, 1 | 16, 1 | 1 << 31])
+def test_wrong_flags(victim, row, flags):
+    refused(victim, fe.message(row.request, valid_payload(row), flags=flags), [victim.file(row)] * valid_fds(row))
+
+
+@pytest.mark.parametrize("size", [MAX_PAYLOAD + 1, 0x2000, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("row", ROWS[:6], ids=IDS[:6])
+def test_impossible_size_is_refused_with_the_header(victim, row, size):
+    refused(victim, fe.message(row.request, size=size), [victim.file(row)])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_wrong_number_of_descriptors(victim, row):
+    right = {valid_fds(row)} | ({1} if row.fds is Fds.ONE_OR_NONE else set())
+    for n in sorted({0, 1, 2, 8, 9, MAX_FDS} - right):
+        refused_both_ways(victim, row, valid_payload(row), [victim.file(row)] * n)
+
+
+def test_more_descriptors_than_any_message_has(victim):
+    refused(victim, fe.message(Request.GET_FEATURES), [victim.events[0][0]] * (MAX_FDS + 1))
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.fds is Fds.UNLESS_NOFD], ids=lambda r: r.request.name)
+def test_nofd_with_descriptor_and_unknown_ring_bits(victim, row):
+    refused_both_ways(victim, row, fe.u64(1 << 8), [victim.file(row)])
+    refused_both_ways(victim, row, fe.u64(0), [])
+    for bit in (9, 16, 32, 63):
+        refused_both_ways(victim, row, fe.u64(1 << bit), [victim.file(row)])
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.names_ring], ids=lambda r: r.request.name)
+@pytest.mark.parametrize("index", [MAX_RINGS, MAX_RINGS + 1, 255, 1 << 16, 2**32 - 1])
+def test_ring_out_of_range(victim, row, index):
+    """CVE-2020-10723 was an index cut to 16 bits."""
+    fds = [victim.file(row)] * valid_fds(row)
+    refused_both_ways(victim, row, valid_payload(row, index), fds)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.protocol is not None], ids=lambda r: r.request.name)
+def test_protocol_feature_not_negotiated(victim, row):
+    left = OFFERED_PROTOCOL & ~(1 << row.protocol)
+    victim.feed(fe.message(Request.SET_PROTOCOL_FEATURES, fe.u64(left)))
+    refused_both_ways(victim, row, valid_payload(row), [victim.file(row)] * valid_fds(row))
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.feature is not None], ids=lambda r: r.request.name)
+def test_feature_not_negotiated(victim, row):
+    victim.feed(fe.message(Request.SET_FEATURES, fe.u64(MODERN)))
+    refused_both_ways(victim, row, valid_payload(row), [victim.file(row)] * valid_fds(row))
+
+
+@pytest.mark.parametrize("request_", [0, 6, 7, 19, 21, 22, 23, 24, 25, 31, 33, 35, 41, 1000, 2**32 - 1])
+def test_unknown_request(victim, request_):
+    fds = [victim.events[0][0]]
+    refused(victim, fe.message(request_, b"abcd", flags=9), fds, nak=request_)
+    refused(victim, fe.message(request_, b"abcd"), fds)
+
+
+@pytest.mark.parametrize(
+    ("request_", "payload"),
+    [
+        (Request.SET_FEATURES, fe.u64(1 << 0)),
+        (Request.SET_FEATURES, fe.u64(1 << 63)),
+        (Request.SET_PROTOCOL_FEATURES, fe.u64(1 << Protocol.LOG_SHMFD)),
+        (Request.SET_PROTOCOL_FEATURES, fe.u64(2**64 - 1)),
+        *[(Request.SET_VRING_NUM, fe.state(0, n)) for n in (0, 3, 255, 32769, 65536, 2**31, 2**32 - 1)],
+        *[(Request.SET_VRING_BASE, fe.state(0, n)) for n in (65536, 2**32 - 1)],
+        *[(Request.SET_VRING_ENABLE, fe.state(0, n)) for n in (2, 2**32 - 1)],
+        *[(Request.NET_SET_MTU, fe.u64(n)) for n in (0, 67, 65536, 2**64 - 1)],
+        (Request.SET_STATUS, fe.u64(256)),
+        (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 2, BASE, BASE, BASE, 0)),
+        (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 0, BASE + 8, BASE, BASE, 0)),
+        (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 0, BASE, BASE + 2, BASE, 0)),
+        (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 0, BASE, BASE, BASE + 1, 0)),
+        (Request.REM_MEM_REG, fe.region(0, SIZE, BASE + 4096, 0)),
+    ],
+)
+def test_values_out_of_range(victim, request_, payload):
+    refused_both_ways(victim, TABLE[request_], payload, [])
+
+
+TOP = 2**64
+BAD_REGIONS = {
+    "empty": [(0, 0, BASE, 0)],
+    "guest wraps": [(TOP - 4096, SIZE, BASE, 0)],
+    "guest ends at the top": [(TOP - SIZE, SIZE, BASE, 0)],
+    "user wraps": [(0, SIZE, TOP - 4096, 0)],
+    "file wraps": [(0, SIZE, BASE, TOP - 4096)],
+    "size of everything": [(0, TOP - 1, BASE, 0)],
+    "longer than the file": [(0, SIZE + 1, BASE, 0)],
+    "behind the file": [(0, 4096, BASE, SIZE)],
+    "offset past the file": [(0, SIZE, BASE, 4096)],
+    "same twice": [(0, 4096, BASE, 0)] * 2,
+    "guest overlap by a byte": [(0, 4096, BASE, 0), (4095, 4096, BASE + 8192, 0)],
+    "user overlap by a byte": [(0, 4096, BASE, 0), (8192, 4096, BASE + 4095, 0)],
+    "one inside another": [(0, 65536, BASE, 0), (4096, 4096, 1 << 40, 0)],
+    "second one bad": [(0, 4096, BASE, 0), (8192, SIZE + 1, BASE + SIZE, 0)],
+}
+
+
+@pytest.mark.parametrize("rows", BAD_REGIONS.values(), ids=BAD_REGIONS)
+def test_bad_regions(victim, rows):
+    """CVE-2020-10722 was a wrapped offset + size; CVE-2018-1059 and others, regions longer than their file."""
+    fields = [struct.pack("=QQQQ", gpa, size, uva, offset) for gpa, size, uva, offset in rows]
+    payload = struct.pack("=II", len(rows), 0) + b"".join(fields)
+    fds = [victim.guest.regions[0].fd] * len(rows)
+    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], payload, fds)
+    gpa, size, uva, offset = rows[-1]
+    if len(rows) == 1:
+        victim.feed(fe.message(Request.REM_MEM_REG, fe.region(0, SIZE, BASE, 0)))
+        refused_both_ways(victim, TABLE[Request.ADD_MEM_REG], fe.region(gpa, size, uva, offset), fds[:1])
+
+
+@pytest.mark.parametrize("count", [0, 33, 255, 2**32 - 1])
+def test_bad_region_count(victim, count):
+    payload = struct.pack("=II", count, 0) + valid_payload(TABLE[Request.SET_MEM_TABLE])[8:]
+    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], payload, [victim.guest.regions[0].fd])
+
+
+def test_the_33rd_slot(victim):
+    fd = victim.guest.regions[0].fd
+    for i in range(31):
+        victim.feed(fe.message(Request.ADD_MEM_REG, fe.region(2**40 + i * 4096, 4096, 2**41 + i * 4096, 0)), [fd])
+    refused_both_ways(victim, TABLE[Request.ADD_MEM_REG], fe.region(2**42, 4096, 2**43, 0), [fd])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "null", "socket", "directory"])
+def test_memory_that_is_no_memory(victim, kind):
+    fd = other_file(kind)
+    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], valid_payload(TABLE[Request.SET_MEM_TABLE]), [fd])
+    os.close(fd)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "null", "socket", "directory", "memory"])
+@pytest.mark.parametrize("request_", [Request.SET_VRING_KICK, Request.SET_VRING_CALL, Request.SET_VRING_ERR])
+def test_events_that_are_no_eventfd(victim, request_, kind):
+    """A core writes to it: it must never block, nor be a file that grows."""
+    fd = other_file(kind)
+    refused_both_ways(victim, TABLE[request_], fe.u64(0), [fd])
+    os.close(fd)
+
+
+def other_file(kind):
+    import socket
+
+    if kind == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        return writer
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as sock:
+            return os.dup(sock.fileno())
+    if kind == "memory":
+        return os.memfd_create("x")
+    return os.open("/dev/null" if kind == "null" else "/", os.O_RDONLY)
+
+
+def test_memory_that_may_not_be_written(victim):
+    fd = os.open(f"/proc/self/fd/{victim.guest.regions[0].fd}", os.O_RDONLY)
+    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], valid_payload(TABLE[Request.SET_MEM_TABLE]), [fd])
+    os.close(fd)
+
+
+def test_eventfds_are_set_not_to_block(victim):
+    assert not os.get_blocking(victim.events[0][0])
+    assert not os.get_blocking(victim.events[1][1])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+@pytest.mark.parametrize("fault", [False, True])
+def test_split_at_every_byte(victim, row, fault):
+    """The same outcome however the bytes arrive; descriptors come with the first."""
+    payload = valid_payload(row) + (b"\0" if fault else b"")
+    data, fds = fe.message(row.request, payload), [victim.file(row)] * valid_fds(row)
+    if fault:
+        with pytest.raises(ProtocolError):
+            victim.feed(data, fds, step=1)
+    else:
+        victim.feed(data, fds, step=1)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_connection_lost_in_the_middle(victim, row):
+    data, fds = fe.message(row.request, valid_payload(row)), [victim.file(row)] * valid_fds(row)
+    victim.feed(data[:-1], fds)
+    victim.session.close()
+
+
+def test_many_descriptors_over_many_bytes(victim):
+    """Descriptors trickle in with single bytes of one message: they are counted together."""
+    data = fe.message(Request.GET_FEATURES)
+    with pytest.raises(ProtocolError):
+        for i in range(len(data)):
+            victim.feed(data[i : i + 1], [victim.events[0][0]] * 4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ROWS), st.booleans(), st.binary(max_size=80), st.integers(0, 3)), max_size=30))
+def test_any_sequence_leaves_nothing_behind(steps):
+    """Valid and random messages in any order: errors are ProtocolError, and closing frees everything."""
+    before = len(os.listdir("/proc/self/fd"))
+    victim = Victim()
+    try:
+        for row, valid, junk, n in steps:
+            payload = valid_payload(row, n % 2) if valid else junk
+            fds = [victim.file(row)] * (valid_fds(row) if valid else n)
+            try:
+                victim.feed(fe.message(row.request, payload, flags=1 | (NEED_REPLY if n == 1 else 0)), fds)
+            except ProtocolError:
+                pass
+    finally:
+        victim.close()
+    assert len(os.listdir("/proc/self/fd")) == before
