@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import os
 import sys
+import tomllib
 import traceback
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vswitchd import paths
@@ -29,10 +31,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def version() -> str:
-    """Return the version of the installed package, "unknown" where it runs from a bare tree."""
+    """Return the version of the installed package, or what the tree says that the program runs from."""
     try:
         return package_version("vswitchd")
     except PackageNotFoundError:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+            return str(tomllib.loads(text)["project"]["version"])
         return "unknown"
 
 

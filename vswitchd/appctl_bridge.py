@@ -122,14 +122,18 @@ def _dpif_show(daemon: Daemon, _args: list[str]) -> Answer:
         lines.append(f"  {bridge.name}:")
         ports = []
         for port, driver, handle in sorted(bridge.live(), key=lambda item: item[0].name):
-            number = 65534 if port.spec.local else port.ofport
             facts = [
                 f"{k}={v}" for k, v in sorted(driver.status().info.items()) if k in {"n_rxq", "n_txq", "mode"}
             ]
             kind = port.spec.config.type + (": " + ", ".join(facts) if facts else "")
-            lines.append(f"    {port.name} {number}/{handle.index}: ({kind})")
+            lines.append(f"    {port.name} {port.number}/{handle.index}: ({kind})")
             ports.append(
-                {"name": port.name, "ofport": number, "index": handle.index, "type": port.spec.config.type}
+                {
+                    "name": port.name,
+                    "ofport": port.number,
+                    "index": handle.index,
+                    "type": port.spec.config.type,
+                }
             )
         data["bridges"].append({"name": bridge.name, "ports": ports})
     return Answer("\n".join(lines), data)

@@ -43,6 +43,11 @@ class LivePort:
         """The interface's name."""
         return self.spec.name
 
+    @property
+    def number(self) -> int:
+        """The OpenFlow number as Open vSwitch shows it: 65534 for LOCAL."""
+        return 65534 if self.spec.local else self.ofport
+
     def refresh(self) -> bool:
         """Ask the driver what is true, tell the datapath about the link; return whether anything changed."""
         if self.driver is None or self.handle is None:
@@ -106,7 +111,7 @@ class LiveBridge:
         if port.error:
             _log.warning("bridge %s: could not add interface %s: %s", self.name, port.name, port.error)
         else:
-            _log.info("bridge %s: added interface %s on port %d", self.name, port.name, ofport)
+            _log.info("bridge %s: added interface %s on port %d", self.name, port.name, port.number)
         for warning in spec.warnings:
             _log.warning("interface %s: %s", port.name, warning)
         return port
@@ -163,7 +168,7 @@ class LiveBridge:
         port.driver.stop()
         self._datapath.detach(port.handle)
         port.driver = port.handle = None
-        _log.info("bridge %s: removed interface %s on port %d", self.name, name, port.ofport)
+        _log.info("bridge %s: removed interface %s on port %d", self.name, name, port.number)
 
     def close(self) -> None:
         """Remove all ports and the datapath bridge."""

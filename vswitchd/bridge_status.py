@@ -54,7 +54,7 @@ def interface(port: LivePort) -> dict[str, Any]:
         return {**EMPTY, "ofport": -1, "error": port.error or None}
     now = port.last
     return {
-        "ofport": 65534 if port.spec.local else port.ofport,
+        "ofport": port.number,
         "error": port.error or None,
         "admin_state": "up" if now.admin_up else "down",
         "link_state": "up" if now.link_up else "down",

@@ -139,7 +139,6 @@ class Daemon:
                 notify("READY=1")
                 await self._stop.wait()
                 notify("STOPPING=1")
-        _log.info("stopped")
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         self._open_log()

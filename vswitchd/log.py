@@ -191,8 +191,9 @@ class Log:
 
     def modules(self) -> list[str]:
         """Return the names of all modules that log, sorted."""
-        known = logging.Logger.manager.loggerDict
-        return sorted({module_of(name) for name in known if name == ROOT or name.startswith(ROOT + ".")})
+        known = logging.Logger.manager.loggerDict.items()
+        names = [name for name, logger in known if isinstance(logger, logging.Logger)]
+        return sorted({module_of(name) for name in names if name == ROOT or name.startswith(ROOT + ".")})
 
     def set(self, spec: str) -> None:
         """Apply `[MODULE[:DESTINATION[:LEVEL]]]`; words in any order, what is left out means all or dbg.

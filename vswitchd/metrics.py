@@ -122,7 +122,7 @@ def _port(out: Families, bridge: LiveBridge, port: LivePort, owner: dict[str, st
         "port": port.name,
         "bridge": bridge.name,
         "type": port.spec.config.type,
-        "ofport": str(port.ofport),
+        "ofport": str(port.number),
     }
     socket = port.last.info.get("socket", "")
     out.gauge(

@@ -26,7 +26,7 @@ def switch(tmp_path, fake_ports):
             try:
                 await test(bench)
             finally:
-                await bench.reconciler.close()
+                bench.reconciler.close()
                 bench.store.close()
 
         asyncio.run(main())

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from vswitchd.bridge_ofports import OfPortFile
+from vswitchd.bridge_openflow import OpenFlowState
 from vswitchd.config.store import Store
+from vswitchd.datapath.dp import CoreStats
 from vswitchd.ports import base
 from vswitchd.reconcile import Reconciler
 from vswitchd.reconcile_cores import CorePolicy
@@ -51,6 +53,7 @@ class FakeHandle:
 class FakeBridge:
     def __init__(self, name):
         self.name = name
+        self.index = 7
         self.fdb_limits = None
         self.bpdu = None
         self.flushed = 0
@@ -70,14 +73,14 @@ class FakeBridge:
         self.entries = []
 
     def fdb_stats(self):
-        return SimpleNamespace(entries=len(self.entries), learned=5, expired=1, evicted=2, moved=3)
+        return {"entries": len(self.entries), "learned": 5, "expired": 1, "evicted": 2, "moved": 3}
 
     def table_stats(self):
         return {0: (10, 9)}
 
 
 class FakeDatapath:
-    tsc_hz = 1e9
+    cycles_per_us = 1000
 
     def __init__(self):
         self.bridges = []
@@ -85,7 +88,8 @@ class FakeDatapath:
         self.pins = {}
         self.cpus = []
         self.sleep = "unset"
-        self.rebalanced = 0
+        self.woken = 0
+        self.harvested = 0
         self.refuse = set()
 
     def create_bridge(self, name):
@@ -93,10 +97,10 @@ class FakeDatapath:
         self.bridges.append(bridge)
         return bridge
 
-    def remove_bridge(self, bridge):
+    def delete_bridge(self, bridge):
         self.bridges.remove(bridge)
 
-    def attach(self, handle, bridge, ofport):
+    def attach(self, handle, bridge, ofport, name=""):
         result = FakeHandle(handle, bridge.name, ofport, len(self.attached) + 1)
         self.attached[handle] = result
         return result
@@ -107,8 +111,11 @@ class FakeDatapath:
     def assign_rxqs(self, pins):
         self.pins = pins
 
-    def rebalance(self):
-        self.rebalanced += 1
+    def wake(self):
+        self.woken += 1
+
+    def harvest(self):
+        self.harvested += 1
 
     def set_cores(self, cpus):
         self.cpus = cpus
@@ -121,29 +128,38 @@ class FakeDatapath:
 
     def core_stats(self):
         return [
-            SimpleNamespace(
+            CoreStats(
+                core=1,
                 cpu=cpu,
-                busy=600_000,
-                idle=300_000,
-                asleep=100_000,
+                n_rxq=1,
+                busy_cycles=600_000,
+                idle_cycles=300_000,
+                asleep_cycles=100_000,
                 iterations=100,
                 busy_iterations=40,
                 sleeps=2,
-                packets=1000,
+                rx_packets=1000,
                 batches=50,
                 emc_hits=990,
                 emc_misses=10,
+                emc_used=9,
+                emc_size=1024,
                 emc_inserted=10,
                 emc_evicted=1,
-                emc_entries=9,
-                walks=10,
+                programs=3,
+                programs_refused=0,
+                tx_packets=900,
+                tx_batches=45,
+                punt_packets=4,
+                punt_refused=1,
+                max_gap_cycles=5000,
             )
             for cpu in self.cpus
         ]
 
     def rxq_stats(self):
         return [
-            SimpleNamespace(port=h, rxq=0, cpu=self.cpus[0], cycles=250_000, packets=700)
+            SimpleNamespace(port=h.name, rxq=0, cpu=self.cpus[0], pinned=False, cycles=250_000, packets=700)
             for h in self.attached.values()
         ]
 
@@ -199,10 +215,19 @@ class FakeOpenFlow:
     def port_removed(self, port):
         self.events.append(("removed", port.name))
 
+    def punt(self, punt):
+        self.events.append(("punt", punt.data))
+
+    def tick(self):
+        self.events.append(("tick",))
+
     def controllers(self):
         return []
 
-    async def close(self):
+    def state(self):
+        return OpenFlowState({0: 3}, 1, 2, fail_open=False)
+
+    def close(self):
         self.closed = True
 
 

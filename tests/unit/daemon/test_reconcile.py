@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,13 +112,13 @@ def test_a_request_for_a_taken_number_moves_the_other_port(switch):
 @pytest.mark.parametrize(
     ("columns", "vlan"),
     [
-        ({}, (0, 0, ())),
-        ({"tag": (10,)}, (1, 10, ())),
-        ({"tag": (10,), "trunks": (3, 4)}, (1, 10, ())),
-        ({"trunks": (3, 4)}, (0, 0, (3, 4))),
-        ({"tag": (10,), "trunks": (3,), "vlan_mode": ("native-tagged",)}, (2, 10, (3,))),
-        ({"tag": (10,), "vlan_mode": ("native-untagged",)}, (3, 10, ())),
-        ({"tag": (10,), "trunks": (5,), "vlan_mode": ("trunk",)}, (0, 10, (5,))),
+        ({}, ("trunk", 0, ())),
+        ({"tag": (10,)}, ("access", 10, ())),
+        ({"tag": (10,), "trunks": (3, 4)}, ("access", 10, ())),
+        ({"trunks": (3, 4)}, ("trunk", 0, (3, 4))),
+        ({"tag": (10,), "trunks": (3,), "vlan_mode": ("native-tagged",)}, ("native-tagged", 10, (3,))),
+        ({"tag": (10,), "vlan_mode": ("native-untagged",)}, ("native-untagged", 10, ())),
+        ({"tag": (10,), "trunks": (5,), "vlan_mode": ("trunk",)}, ("trunk", 10, (5,))),
     ],
 )
 def test_vlan_columns(switch, columns, vlan):
@@ -137,7 +138,7 @@ def test_a_vlan_change_does_not_remake_the_port(switch):
         bench.set("Port", "p1", tag=(5,))
         bench.reconciler.apply()
         assert bench.driver("p1") is before
-        assert bench.datapath.attached["p1"].vlan == (1, 5, ())
+        assert bench.datapath.attached["p1"].vlan == ("access", 5, ())
 
     switch(test)
 
@@ -258,11 +259,39 @@ def test_cores_sleep_and_pinning_follow_other_config(switch):
         bench.reconciler.apply()
         assert bench.datapath.cpus == [1, 2, 3]
         assert bench.datapath.sleep == 2000
-        assert bench.datapath.pins == {(bench.datapath.attached["p1"], 0): 2}
+        assert bench.datapath.pins == {("p1", 0): 2, ("p1", 1): 9}
         bench.set("Open_vSwitch", ".", other_config=(("pmd-cpu-mask", "0x4"), ("vs-idle-sleep-us", "never")))
         bench.reconciler.apply()
         assert bench.datapath.cpus == [2]
         assert bench.datapath.sleep is None
+
+    switch(test)
+
+
+def test_a_port_that_waits_for_its_kernel_interface_is_made_when_that_appears(switch):
+    async def test(bench):
+        bench.bridge("br0", ("eth9", {"type": ("system",), "options": (("fail", "not there"),)}, {}))
+        bench.reconciler.apply()
+        assert bench.interface("eth9")["error"] == "not there"
+        bench.reconciler.interface_appeared("eth8")
+        assert "eth9" not in numbers(bench)
+        port = bench.reconciler.bridges["br0"].ports["eth9"]
+        port.spec.config.options.clear()
+        bench.reconciler.interface_appeared("eth9")
+        assert numbers(bench)["eth9"] == 1
+        assert bench.interface("eth9")["error"] is None
+        assert bench.reconciler.openflow["br0"].events[-1] == ("added", "eth9")
+
+    switch(test)
+
+
+def test_punts_go_to_their_bridge(switch):
+    async def test(bench):
+        bench.bridge("br0")
+        bench.reconciler.apply()
+        bench.reconciler.punt(SimpleNamespace(bridge=8, data=b"lost"))
+        bench.reconciler.punt(SimpleNamespace(bridge=7, data=b"mine"))
+        assert bench.reconciler.openflow["br0"].events[1:] == [("punt", b"mine")]
 
     switch(test)
 
