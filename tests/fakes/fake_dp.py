@@ -1,4 +1,4 @@
-"""A datapath without packets: the API of vswitchd.datapath.dp that the control plane uses, with counters that tests set."""
+"""A datapath without packets: what the control plane uses of vswitchd.datapath.dp, with counters to set."""
 
 from dataclasses import dataclass, field
 
@@ -30,13 +30,14 @@ class FakePortHandle:
 
 
 class FakeBridge:
-    """Rules by id; `visible` is what packets would see: it changes at commit only."""
+    """Rules by id; `visible()` is what packets would see: it changes at commit only."""
 
     def __init__(self, name="br0"):
         self.name = name
         self.index = 0
         self.rules = {}
-        self.visible = {}
+        self.seen = 0
+        self.ttl_punt = False
         self.stats = {}
         self.retired = []
         self.commits = 0
@@ -60,9 +61,18 @@ class FakeBridge:
 
     def commit(self):
         self.commits += 1
-        self.visible = dict(self.rules)
-        self.retired += [rule for rule in self._gone]
+        self.seen = self._next
+        self.retired += self._gone
         self._gone = []
+
+    def visible(self):
+        return {rule: spec for rule, spec in self.rules.items() if rule <= self.seen}
+
+    def set_ttl_punt(self, on):
+        self.ttl_punt = on
+
+    def group_stats(self, group, n_buckets):
+        return [(10 * group, 100)] + [(group, 9)] * n_buckets
 
     def rule_stats(self, rule):
         return self.stats.get(rule, (0, 0, 0))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vswitchd.ofproto.constants import OFPCR, OFPPR
+from vswitchd.ofproto.constants import OFPCR, OFPPR, OFPR
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_store import FlowStore
 from vswitchd.ofproto.groups import GroupTable
@@ -61,6 +61,7 @@ class Agent:
         self.frag_flags = 0
         self.generation: int | None = None
         self.punts = 0
+        self._ttl_punt = False
         self._datapath = datapath
 
     def request(self, session: Session, request: Request) -> Job | None:
@@ -124,6 +125,13 @@ class Agent:
                     other.role = OFPCR.SLAVE
         if role != OFPCR.NOCHANGE:
             session.role = role
+
+    def watch_ttl(self) -> None:
+        """Have packets whose TTL ran out punted if a connection wants them; call when that may change."""
+        wanted = any(session.wants(Async.PACKET_IN, OFPR.INVALID_TTL) for session in self.sessions)
+        if wanted != self._ttl_punt:
+            self._ttl_punt = wanted
+            self.bridge.set_ttl_punt(wanted)
 
     def flush(self) -> None:
         """Remove all flows and groups without telling anybody (ovs-vswitchd.conf.db(5), fail_mode)."""

@@ -131,6 +131,7 @@ class Channel(asyncio.Protocol):
         self._connection = self._transport = self._job = None
         if self.session in self._agent.sessions:
             self._agent.sessions.remove(self.session)
+            self._agent.watch_ttl()
         self._gone(self, reason)
 
     def pause_writing(self) -> None:

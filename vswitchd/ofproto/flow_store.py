@@ -76,8 +76,8 @@ class FlowStore:
     def commit(self) -> None:
         """Show everything staged to packets at once. Cheap when there is nothing."""
         if self._dirty:
-            self._dirty = False
             self._bridge.commit()
+            self._dirty = False
 
     def counters(self, entry: FlowEntry) -> Counters:
         """Return an entry's counters up to the last harvest."""

@@ -67,6 +67,7 @@ def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
         agent.frag_flags = msg.flags
         agent.bridge.set_frag_mode(msg.flags == OFPCFrag.DROP)
     session.miss_send_len = msg.miss_send_len
+    agent.watch_ttl()
 
 
 @handler(m.FlowMod)
@@ -136,6 +137,7 @@ def _barrier(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 @handler(m.RoleRequest)
 def _role(agent: Agent, session: Session, xid: int, msg: Any) -> None:
     agent.set_role(session, msg.role, msg.generation_id)
+    agent.watch_ttl()
     generation = U64_MAX if agent.generation is None else agent.generation
     session.send(m.RoleReply(session.role, generation), xid)
 
@@ -146,8 +148,9 @@ def _get_async(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 
 
 @handler(m.SetAsync)
-def _set_async(_agent: Agent, session: Session, _xid: int, msg: Any) -> None:
+def _set_async(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
     session.set_masks(msg)
+    agent.watch_ttl()
 
 
 @handler(m.QueueGetConfigRequest)

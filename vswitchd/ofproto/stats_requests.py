@@ -5,13 +5,13 @@ Lists of any length are jobs: they are encoded piece by piece as the peer takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Job, handler
 from vswitchd.ofproto.codec import encode, encode_parts
-from vswitchd.ofproto.constants import OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL, U64_MAX
+from vswitchd.ofproto.constants import OFPCR, OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
 from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPTFFC, OFError
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, Selection
 from vswitchd.ofproto.group_features import group_features
@@ -130,12 +130,11 @@ def _group_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
 
 
 def _one_group(agent: Agent, number: int) -> GroupStats:
-    """Count one group. The datapath keeps no counters of groups yet: those are "not available" (7.3.5)."""
     group = agent.groups[number]
     sec, nsec = duration(agent.clock() - group.created)
     users = len(agent.flows.group_users.get(number, ())) + agent.groups.users(number)
-    buckets = tuple(Counter(U64_MAX, U64_MAX) for _ in group.buckets)
-    return GroupStats(number, users, U64_MAX, U64_MAX, sec, nsec, buckets)
+    total, *buckets = agent.bridge.group_stats(number, len(group.buckets))
+    return GroupStats(number, users, *total, sec, nsec, tuple(Counter(*counts) for counts in buckets))
 
 
 @_multipart(mp.GroupDescRequest)
@@ -182,10 +181,11 @@ def _meter_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> Non
 
 
 @handler(mp.TableFeaturesRequest)
-def _table_features(agent: Agent, _session: Session, xid: int, msg: Any) -> Iterator[bytes]:
+def _table_features(_agent: Agent, session: Session, xid: int, msg: Any) -> Job:
+    if msg.entries and session.role == OFPCR.SLAVE:
+        raise OFError(OFPBRC.IS_SLAVE, "table features from a slave")
     if msg.entries or msg.flags & OFPMPF.MORE:
         raise OFError(OFPTFFC.EPERM, "the features of tables cannot be set")
-    del agent
     entries = (table_features(table) for table in range(N_TABLES))
     return encode_parts(mp.TableFeaturesReply(), xid, entries=entries, limit=PART_BYTES)
 
