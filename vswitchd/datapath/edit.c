@@ -65,15 +65,13 @@ static void csum_l4(const struct vs_packet *p, const struct view *v, uint32_t di
             vs_put_be16(field, add16(vs_get_be16(field), diff));
         return;
     }
-    if (v->proto == PROTO_UDP) {
-        if (vs_get_be16(field) == 0)
-            return; /* none was computed (RFC 768; RFC 6935 for IPv6) */
-        csum_complete(field, diff);
-        if (vs_get_be16(field) == 0)
-            vs_put_be16(field, 0xffff);
-        return;
-    }
+    if (v->proto == PROTO_UDP && vs_get_be16(field) == 0)
+        return; /* none was computed (RFC 768; RFC 6935 for IPv6) */
     csum_complete(field, diff);
+    /* Zero would mean "none" for UDP. ICMP has no pseudo-header, so all that is summed may be zero, and then only 0xffff is
+     * right; otherwise the two are the same number to who verifies. */
+    if ((v->proto == PROTO_UDP || v->proto == PROTO_ICMP) && vs_get_be16(field) == 0)
+        vs_put_be16(field, 0xffff);
 }
 
 /* Upper-layer protocol of an IPv6 packet whose parser found l4, or `routed` for its routing header. */
