@@ -50,7 +50,7 @@ class Field:
     name: the specification's (OXM_OF_ETH_DST is "eth_dst"). prereqs: (field name, allowed values) pairs that
     must all hold; no values means that the VLAN-present bit must be set. texts: names in Open vSwitch's flow
     syntax, first the one that ovs-ofctl prints in a match. since: the first version (wire number) whose
-    messages may carry the field.
+    messages may carry the field. experimenter: whose number follows the header (OFPXMC.EXPERIMENTER).
     """
 
     name: str
@@ -65,6 +65,7 @@ class Field:
     oxm_class: int = OFPXMC.OPENFLOW_BASIC
     since: int = OFP_VERSION_13
     rank: int = 0
+    experimenter: int = 0
 
     @property
     def all_ones(self) -> int:
@@ -73,8 +74,13 @@ class Field:
 
     @property
     def header(self) -> int:
-        """The 32-bit OXM header without a mask (7.2.3.2), as listed in table features."""
-        return self.oxm_class << 16 | self.number << 9 | self.size
+        """The 32-bit OXM header without a mask (7.2.3.2)."""
+        return self.oxm_class << 16 | self.number << 9 | self.size + (4 if self.experimenter else 0)
+
+    @property
+    def oxm_id(self) -> int:
+        """The id in table features: the header, with an experimenter's number in bits 32 and up."""
+        return self.experimenter << 32 | self.header
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -155,16 +161,17 @@ def _row(rank: int, row: tuple[int, str, int, str, tuple[Prereq, ...], Form, tup
     return Field(name, number, bits, size, "M" in flags, "S" in flags, prereqs, form, texts, rank=rank)
 
 
-# Open vSwitch's, so that nw_ttl= and tcp_flags= can be said in OpenFlow 1.3 (its other fields are a later
-# issue).
+ONF_EXPERIMENTER = 0x4F4E4600
+# So that nw_ttl= and tcp_flags= can be said in OpenFlow 1.3, as ovs-ofctl sends them: Nicira's field and the
+# ONF's extension for 1.3 (other fields of Open vSwitch's own are a later issue).
 _NX = (
     Field(
         "nw_ttl", 29, 8, 1, False, True, (_IP,), Form.DECIMAL, ("nw_ttl",), oxm_class=OFPXMC.NXM_1,
         rank=len(_TABLE)
     ),
     Field(
-        "tcp_flags", 34, 12, 2, True, False, (_IP, _TCP), Form.TCP_FLAGS, ("tcp_flags",),
-        oxm_class=OFPXMC.NXM_1, rank=len(_TABLE) + 1,
+        "tcp_flags", 42, 12, 2, True, False, (_IP, _TCP), Form.TCP_FLAGS, ("tcp_flags",),
+        oxm_class=OFPXMC.EXPERIMENTER, rank=len(_TABLE) + 1, experimenter=ONF_EXPERIMENTER,
     ),
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def _output(word: str, arg: str, scope: Scope) -> Made:
     number_ = port(arg, word, scope.ports)
     if number_ == OFPP.ANY or OFPP.MAX <= number_ < OFPP.IN_PORT:
         raise FlowTextError(f"{word}: {arg} is no port to send to")
-    yield a.Output(number_)
+    yield a.Output(number_, OFPCML_NO_BUFFER if number_ == OFPP.CONTROLLER else 0)
 
 
 def _controller(word: str, arg: str, _scope: Scope) -> Made:

@@ -155,5 +155,8 @@ def _counter(value: int) -> str:
 
 
 def duration_text(sec: int, nsec: int) -> str:
-    """Write a duration: "12.5s"."""
-    return f"{sec}.{nsec:09d}".rstrip("0").rstrip(".") + "s" if nsec else f"{sec}s"
+    """Write a duration: "12s", "12.500s" where milliseconds say it, else with nanoseconds."""
+    if not nsec:
+        return f"{sec}s"
+    millis, rest = divmod(nsec, 1_000_000)
+    return f"{sec}.{nsec:09d}s" if rest else f"{sec}.{millis:03d}s"

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from vswitchd.ofproto.constants import OFPMT, OFPVID_PRESENT
+from vswitchd.ofproto.constants import OFPMT, OFPVID_PRESENT, OFPXMC
 from vswitchd.ofproto.errors import OFPBMC, OFError
 from vswitchd.ofproto.fields import BY_NAME, FIELDS, Field
 from vswitchd.ofproto.wire import Reader
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
+_U32 = struct.Struct("!I")
 _VLAN_PCP_NEEDS = BY_NAME["vlan_vid"]
 
 
@@ -116,14 +117,19 @@ def _present(name: str, value: int) -> bool:
 
 _BY_KEY: dict[int, tuple[Field, bool]] = {}
 for _row in FIELDS:
-    _BY_KEY[_row.header >> 8] = (_row, False)
-    _BY_KEY[_row.header >> 8 | 1] = (_row, True)
+    _BY_KEY[_row.oxm_id >> 8] = (_row, False)
+    _BY_KEY[_row.oxm_id >> 8 | 1] = (_row, True)
 
 
 def read_oxm(rd: Reader) -> tuple[Field, int, int | None]:
     """Read one OXM TLV, unchecked but for its class, number and length."""
     oxm_class, number, length = rd.unpack(_OXM)
-    found = _BY_KEY.get(oxm_class << 8 | number)
+    key = oxm_class << 8 | number
+    if oxm_class == OFPXMC.EXPERIMENTER and length >= 4:
+        (experimenter,) = rd.unpack(_U32)
+        key |= experimenter << 24
+        length -= 4
+    found = _BY_KEY.get(key)
     if found is None:
         raise OFError(OFPBMC.BAD_FIELD, f"unknown field: class {oxm_class:#06x}, number {number >> 1}")
     row, masked = found
@@ -140,10 +146,13 @@ def read_oxm(rd: Reader) -> tuple[Field, int, int | None]:
 def write_oxm(entry: FieldMatch, _version: int) -> bytes:
     """Write one OXM TLV."""
     row, value, mask = entry
-    if mask is None:
-        return row.header.to_bytes(4, "big") + value.to_bytes(row.size, "big")
-    head = row.header + 0x100 + row.size
-    return head.to_bytes(4, "big") + value.to_bytes(row.size, "big") + mask.to_bytes(row.size, "big")
+    size = row.size
+    head = row.header if mask is None else row.header + 0x100 + size
+    data = head.to_bytes(4, "big")
+    if row.experimenter:
+        data += row.experimenter.to_bytes(4, "big")
+    data += value.to_bytes(size, "big")
+    return data if mask is None else data + mask.to_bytes(size, "big")
 
 
 class MatchCodec:

@@ -169,7 +169,7 @@ def properties(draw):
     if kind in (2, 3):
         ids = st.integers(0, 255)
     elif kind >= 8:
-        ids = st.sampled_from([row.header for row in FIELDS] + [0x2320FFFF0104])
+        ids = st.sampled_from([row.oxm_id for row in FIELDS] + [0x2320FFFF0104])
     else:
         ids = st.sampled_from([int(i) for i in OFPIT if i != OFPIT.EXPERIMENTER] + [0x2320 << 32 | 0xFFFF])
     return tablefeatures.TableProperty(kind, tuple(draw(st.lists(ids, max_size=6))))

@@ -42,8 +42,9 @@ def refused(code, call, *args):
 def oxm(name, value, mask=None):
     row = field(name)
     head = row.header if mask is None else row.header + 0x100 + row.size
+    who = row.experimenter.to_bytes(4, "big") if row.experimenter else b""
     tail = b"" if mask is None else mask.to_bytes(row.size, "big")
-    return head.to_bytes(4, "big") + value.to_bytes(row.size, "big") + tail
+    return head.to_bytes(4, "big") + who + value.to_bytes(row.size, "big") + tail
 
 
 def test_the_table_is_that_of_the_specification():
