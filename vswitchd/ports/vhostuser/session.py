@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vswitchd.ports.vhostuser.errors import ProtocolError, RequestError
+from vswitchd.ports.vhostuser.features import OFFERED, has
 from vswitchd.ports.vhostuser.features import Protocol as ProtocolBit
-from vswitchd.ports.vhostuser.features import has
 from vswitchd.ports.vhostuser.frames import Frame, FrameReader, close_fds
 from vswitchd.ports.vhostuser.handlers import HANDLERS, Context, Outcome
 from vswitchd.ports.vhostuser.messages import TABLE, Answer, Body, Row, reply_state, reply_u64
@@ -130,7 +130,9 @@ class Session:
         return request in TABLE and TABLE[request].answer is not Answer.ACK
 
     def _check(self, row: Row, frame: Frame) -> Body:
-        if row.feature is not None and not has(self.state.features or 0, row.feature):
+        # QEMU sends SET_VRING_ENABLE before SET_FEATURES, to a back-end that offers PROTOCOL_FEATURES.
+        features = OFFERED if self.state.features is None else self.state.features
+        if row.feature is not None and not has(features, row.feature):
             raise RequestError(f"feature {row.feature.name} was not negotiated")
         if row.protocol is not None and not has(self.state.protocol, row.protocol):
             raise RequestError(f"protocol feature {row.protocol.name} was not negotiated")
