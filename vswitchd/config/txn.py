@@ -64,7 +64,12 @@ class Transaction:
         return new
 
     def delete(self, row: Row) -> None:
-        """Delete a row; strong references to it must be gone by the end of the transaction."""
+        """Delete a row; strong references to it must be gone by the end of the transaction.
+
+        Raises ConfigError for the row of Open_vSwitch, where the tree begins and next_cfg counts.
+        """
+        if row.table.name == "Open_vSwitch":
+            raise ConfigError("the row of table Open_vSwitch cannot be deleted; clear its columns instead")
         if self._writable(row.table.name).pop(row.uuid, None) is not None:
             self._deleted.setdefault(row.table.name, set()).add(row.uuid)
 

@@ -235,6 +235,12 @@ CASES = [
     ),
     ([BR, PORT, QOS, "destroy QoS p0"], 1, "", None),
     ([BR, PORT, QOS, "clear Port p0 qos -- --all destroy QoS", "list QoS"], 0, "", ""),
+    (
+        ["destroy Open_vSwitch ."],
+        1,
+        "",
+        "the row of table Open_vSwitch cannot be deleted; clear its columns instead",
+    ),
     (["destroy Queue nosuch"], 1, "", 'no row "nosuch" in table Queue'),
     (["--all destroy Queue x"], 1, "", "--all and records argument should not be specified together"),
     ([BR, "wait-until Bridge br0 name=br0 stp_enable=false"], 0, "", ""),
