@@ -1,4 +1,4 @@
-"""A controller that talks nonsense: its message, or its connection, is refused; the switch and the others go on."""
+"""A controller that talks nonsense: its message or connection is refused; the switch and others go on."""
 
 import random
 import struct
@@ -123,8 +123,9 @@ def test_mutated_requests_harm_nobody():
     good = b"".join(
         encode(message, 5)
         for message in (
-            flow(3, match={"eth_type": 0x800, "ip_proto": 6, "tcp_dst": 80}), m.GroupMod(group_id=1), mp.FlowStatsRequest(),
-            m.PacketOut(data=bytes(60)), m.RoleRequest(), m.SetAsync(), mp.PortStatsRequest(), mp.TableFeaturesRequest(),
+            flow(3, match={"eth_type": 0x800, "ip_proto": 6, "tcp_dst": 80}), m.GroupMod(group_id=1),
+            mp.FlowStatsRequest(), m.PacketOut(data=bytes(60)), m.RoleRequest(), m.SetAsync(),
+            mp.PortStatsRequest(), mp.TableFeaturesRequest(),
         )
     )  # fmt: skip
     other = switch.peer()
