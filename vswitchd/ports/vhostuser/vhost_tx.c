@@ -2,6 +2,8 @@
 #include "vhost_queue.h"
 #include "offload.h"
 
+enum { MERGE_MAX = 256 }; /* buffers per frame: a guest that posts tiny ones must not hold the core */
+
 enum put {
     PUT_DONE,
     PUT_FULL,     /* nothing consumed: the guest is short of buffers */
@@ -36,7 +38,7 @@ static void copy_run(uint8_t *to, const uint8_t *from, uint32_t n)
     if (n <= 256)
         vs_copy_small(to, from, n);
     else
-        memcpy(to, from, n);
+        memmove(to, from, n); /* a guest may send to itself, from and to the same bytes */
 }
 
 /* Copy exactly n bytes, which the source has. */
@@ -103,7 +105,7 @@ static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct s
     do {
         struct vs_chain chain;
         int i = window_at(r, w, pos, want);
-        if (i < 0 || n == r->size) {
+        if (i < 0 || n == MERGE_MAX) {
             r->used_idx = used_before;
             return i < 0 ? PUT_FULL : PUT_TOO_LONG;
         }
