@@ -60,8 +60,11 @@ def ref_base(kind: Type) -> Base:
 
 def ref_uuids(row: Row, column: str) -> list[str]:
     """Return the UUIDs that a reference column holds."""
-    half = 1 if ref_base(row.table.columns[column].type) is row.table.columns[column].type.value else 0
-    return [str(item[half]) if isinstance(item, tuple) else str(item) for item in row.data[column]]
+    kind = row.table.columns[column].type
+    if kind.value is None:
+        return list(row.data[column])  # type: ignore[arg-type]
+    half = 1 if kind.value.ref else 0
+    return [str(item[half]) for item in row.data[column] if isinstance(item, tuple)]
 
 
 TablesData = Mapping[str, Mapping[str, Row]]

@@ -34,7 +34,7 @@ class Port:
 
 
 def _is_fake(port: Row) -> bool:
-    return bool(port["fake_bridge"]) and port["tag"] is not None
+    return port.data["fake_bridge"] == (True,) and port.data["tag"] != ()
 
 
 class Topology:

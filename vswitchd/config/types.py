@@ -69,6 +69,18 @@ class Base:
             span = f"{self.low} to {self.high} (inclusive)"
             raise ConfigError(f"constraint violation: {atom} is not in the valid range {span}")
 
+    def check_all(self, atoms: list[Atom]) -> None:
+        """Raise ConfigError if one of `atoms` is refused by check(); fast where all are good."""
+        wanted = PYTHON_TYPE[self.kind]
+        if not self.enum and all(type(atom) is wanted for atom in atoms):
+            if wanted is str:
+                _check_text("".join(atoms))  # type: ignore[arg-type]
+                return
+            if not atoms or (min(atoms) >= self.low and max(atoms) <= self.high):  # type: ignore[operator]
+                return
+        for atom in atoms:
+            self.check(atom)
+
 
 def _check_text(text: str) -> None:
     """Raise ConfigError for what cannot be stored or sent: NUL, and bytes that were no UTF-8."""
@@ -126,17 +138,15 @@ class Type:
 
     def check(self, datum: Datum) -> None:
         """Raise ConfigError if `datum` is no proper value: types, bounds, count, order."""
-        keys = []
-        for item in datum:
-            if self.value is not None:
-                if not isinstance(item, tuple):
-                    raise ConfigError(f"constraint violation: {item!r} is not a pair")
-                self.value.check(item[1])
-                keys.append(item[0])
-            else:
-                keys.append(item)  # type: ignore[arg-type]
-        for key in keys:
-            self.key.check(key)
+        keys: list[Atom]
+        if self.value is not None:
+            if not all(isinstance(item, tuple) and len(item) == 2 for item in datum):
+                raise ConfigError(f"constraint violation: {datum!r} does not hold pairs")
+            keys = [item[0] for item in datum]  # type: ignore[index]
+            self.value.check_all([item[1] for item in datum])  # type: ignore[index]
+        else:
+            keys = list(datum)  # type: ignore[arg-type]
+        self.key.check_all(keys)
         if keys != sorted(set(keys)):
             raise ConfigError("constraint violation: elements are not sorted and unique")
         self.check_count(len(keys))
