@@ -65,7 +65,11 @@ def test_guest_pings_guest(backend: Backend, place: Path, stack: ExitStack) -> N
     first.wait_ping(OTHER)
     assert first.ping(OTHER, count=3) == 3
     assert second.ping(GUEST, count=3) == 3
-    second.run("(nc -l -p 5001 > /run/got; md5sum < /run/got > /run/sum) >&- 2>&- &")
+    # The pipe keeps nc's input open: at its end nc would close its side, and the sender stop in the middle.
+    second.run(
+        "mkfifo /run/open; exec 9<>/run/open; "
+        "(nc -l -p 5001 <&9 > /run/got; md5sum < /run/got > /run/sum) >&- 2>&- &"
+    )
     first.run(
         "i=0; while [ $i -lt 4096 ]; do printf 0123456789abcdef; i=$((i + 1)); done > /run/body; "
         f"nc -w 10 {OTHER} 5001 < /run/body"
