@@ -39,29 +39,42 @@ def fields(f: bytes, in_port: int, metadata: int) -> dict[str, int]:
     """All fields present, by their names in flow_key.h."""
     tags, kind, l3 = layers(f)
     out = {
-        "IN_PORT": in_port, "METADATA": metadata, "ETH_TYPE": kind,
-        "ETH_DST": int.from_bytes(f[:6], "big"), "ETH_SRC": int.from_bytes(f[6:12], "big"),
-        "VLAN_VID": tags[0] & 0xFFF | 0x1000 if tags else 0, "VLAN_PCP": tags[0] >> 13 if tags else 0,
+        "IN_PORT": in_port,
+        "METADATA": metadata,
+        "ETH_TYPE": kind,
+        "ETH_DST": int.from_bytes(f[:6], "big"),
+        "ETH_SRC": int.from_bytes(f[6:12], "big"),
+        "VLAN_VID": tags[0] & 0xFFF | 0x1000 if tags else 0,
+        "VLAN_PCP": tags[0] >> 13 if tags else 0,
     }
     p = f[l3:]
     if kind == 0x0800:
         ihl = (p[0] & 15) * 4
         out |= {
-            "IP_DSCP": p[1] >> 2, "IP_ECN": p[1] & 3, "IP_PROTO": p[9], "IP_TTL": p[8],
-            "IPV4_SRC": int.from_bytes(p[12:16], "big"), "IPV4_DST": int.from_bytes(p[16:20], "big"),
+            "IP_DSCP": p[1] >> 2,
+            "IP_ECN": p[1] & 3,
+            "IP_PROTO": p[9],
+            "IP_TTL": p[8],
+            "IPV4_SRC": int.from_bytes(p[12:16], "big"),
+            "IPV4_DST": int.from_bytes(p[16:20], "big"),
         }
         l4 = p[ihl:]
     elif kind == 0x86DD:
         tc = (p[0] << 4 | p[1] >> 4) & 0xFF
         out |= {
-            "IP_DSCP": tc >> 2, "IP_ECN": tc & 3, "IP_PROTO": p[6], "IP_TTL": p[7],
-            "IPV6_SRC": int.from_bytes(p[8:24], "big"), "IPV6_DST": int.from_bytes(p[24:40], "big"),
+            "IP_DSCP": tc >> 2,
+            "IP_ECN": tc & 3,
+            "IP_PROTO": p[6],
+            "IP_TTL": p[7],
+            "IPV6_SRC": int.from_bytes(p[8:24], "big"),
+            "IPV6_DST": int.from_bytes(p[24:40], "big"),
         }
         l4 = p[40:]
     elif kind == 0x0806:
         out |= {
             "ARP_OP": int.from_bytes(p[6:8], "big"),
-            "ARP_SPA": int.from_bytes(p[14:18], "big"), "ARP_TPA": int.from_bytes(p[24:28], "big"),
+            "ARP_SPA": int.from_bytes(p[14:18], "big"),
+            "ARP_TPA": int.from_bytes(p[24:28], "big"),
         }
         return out
     else:
@@ -150,7 +163,9 @@ class Rule:
     table: int
     priority: int
     match: tuple[tuple[str, int, int], ...]
-    apply: tuple[tuple, ...] = ()  # ("output", port) ("set", name, value, mask) ("push", tpid) ("pop",) ("dec",) ("group", id)
+    apply: tuple[
+        tuple, ...
+    ] = ()  # ("output", port) ("set", name, value, mask) ("push", tpid) ("pop",) ("dec",) ("group", id)
     write: tuple[tuple, ...] = ()
     clear: bool = False
     metadata: tuple[int, int] | None = None
@@ -168,7 +183,11 @@ class Oracle:
     punted: list[tuple[int, bytes]] = field(default_factory=list)
 
     def lookup(self, table: int, have: dict[str, int]) -> Rule | None:
-        hits = [r for r in self.rules if r.table == table and all(have.get(n, 0) & m == v & m for n, v, m in r.match)]
+        hits = [
+            r
+            for r in self.rules
+            if r.table == table and all(have.get(n, 0) & m == v & m for n, v, m in r.match)
+        ]
         return max(hits, key=lambda r: r.priority, default=None)
 
     def output(self, f: bytes, in_port: int, port: int) -> bool:

@@ -37,7 +37,9 @@ def frame(r: random.Random) -> bytes:
     if kind == "arp":
         return bytes(p / ARP(op=r.choice([1, 2]), psrc=dotted(r.choice(V4)), pdst="10.0.0.1"))
     if kind == "udp6":
-        return bytes(p / IPv6(src="fe80::1", dst="fe80::2", hlim=ttl, tc=r.choice([0, 4])) / UDP(**l4) / b"abc")
+        return bytes(
+            p / IPv6(src="fe80::1", dst="fe80::2", hlim=ttl, tc=r.choice([0, 4])) / UDP(**l4) / b"abc"
+        )
     if kind == "other":
         p.type = 0x88B5
         return bytes(p / (b"x" * 40))
@@ -55,11 +57,18 @@ def match(r: random.Random) -> tuple[tuple[str, int, int], ...]:
     """A match whose prerequisites hold; often a wide one."""
     picks = {}
     for _ in range(r.choice([0, 0, 0, 1, 1, 2])):
-        pick = r.choice([
-            masked(r, "ETH_DST", MACS, 48), masked(r, "ETH_SRC", MACS, 48), ("IN_PORT", 1, 0xFFFFFFFF),
-            ("VLAN_VID", 0, 0x1FFF), ("VLAN_VID", 0x1000, 0x1000), ("VLAN_VID", 0x1001, 0x1FFF),
-            ("METADATA", 1, 1), ("METADATA", 2, 3),
-        ])
+        pick = r.choice(
+            [
+                masked(r, "ETH_DST", MACS, 48),
+                masked(r, "ETH_SRC", MACS, 48),
+                ("IN_PORT", 1, 0xFFFFFFFF),
+                ("VLAN_VID", 0, 0x1FFF),
+                ("VLAN_VID", 0x1000, 0x1000),
+                ("VLAN_VID", 0x1001, 0x1FFF),
+                ("METADATA", 1, 1),
+                ("METADATA", 2, 3),
+            ]
+        )
         picks[pick[0]] = pick
     above = r.choice(["", "", "", "v4", "v6", "arp", "udp", "tcp"])
     if above:
@@ -77,19 +86,28 @@ def match(r: random.Random) -> tuple[tuple[str, int, int], ...]:
 
 
 def edit(r: random.Random) -> tuple:
-    return r.choice([
-        ("set", r.choice(["ETH_DST", "ETH_SRC"]), r.choice(MACS), r.choice([(1 << 48) - 1, 0xFF])),
-        ("set", "ETH_DST", r.choice(MACS), (1 << 48) - 1),
-        ("set", "VLAN_VID", 0x1002, 0x1FFF), ("set", "VLAN_PCP", 3, 7),
-        ("set", r.choice(["IPV4_SRC", "IPV4_DST"]), r.choice(V4), r.choice([0xFFFFFFFF, 0xFF00])),
-        ("set", r.choice(["TP_SRC", "TP_DST"]), r.choice(L4_PORTS), 0xFFFF),
-        ("set", "IP_DSCP", 46, 63), ("set", "IPV6_DST", r.choice(V6), (1 << 128) - 1),
-        ("push", 0x8100), ("push", 0x8100), ("pop",), ("dec",),
-    ])
+    return r.choice(
+        [
+            ("set", r.choice(["ETH_DST", "ETH_SRC"]), r.choice(MACS), r.choice([(1 << 48) - 1, 0xFF])),
+            ("set", "ETH_DST", r.choice(MACS), (1 << 48) - 1),
+            ("set", "VLAN_VID", 0x1002, 0x1FFF),
+            ("set", "VLAN_PCP", 3, 7),
+            ("set", r.choice(["IPV4_SRC", "IPV4_DST"]), r.choice(V4), r.choice([0xFFFFFFFF, 0xFF00])),
+            ("set", r.choice(["TP_SRC", "TP_DST"]), r.choice(L4_PORTS), 0xFFFF),
+            ("set", "IP_DSCP", 46, 63),
+            ("set", "IPV6_DST", r.choice(V6), (1 << 128) - 1),
+            ("push", 0x8100),
+            ("push", 0x8100),
+            ("pop",),
+            ("dec",),
+        ]
+    )
 
 
 def output(r: random.Random) -> tuple:
-    return "output", r.choice([*PORTS, *PORTS, 9, oracle.ALL, oracle.FLOOD, oracle.IN_PORT, oracle.CONTROLLER])
+    return "output", r.choice(
+        [*PORTS, *PORTS, 9, oracle.ALL, oracle.FLOOD, oracle.IN_PORT, oracle.CONTROLLER]
+    )
 
 
 def action(r: random.Random) -> tuple:
@@ -105,7 +123,14 @@ def rule(r: random.Random) -> oracle.Rule:
     apply = tuple(action(r) for _ in range(r.choice([0, 1, 1, 2, 4])))
     goto = r.choice([None, *[t for t in (1, 2) if t > table]])
     return oracle.Rule(
-        table, r.randrange(6), match(r), apply, tuple(write.values()), r.random() < 0.2, r.choice([None, (1, 1), (2, 3)]), goto
+        table,
+        r.randrange(6),
+        match(r),
+        apply,
+        tuple(write.values()),
+        r.random() < 0.2,
+        r.choice([None, (1, 1), (2, 3)]),
+        goto,
     )
 
 
@@ -128,7 +153,12 @@ def groups(r: random.Random) -> dict[int, tuple[str, list[tuple[tuple, ...]]]]:
 
 def compiled(a: tuple) -> dp.Action:
     make = {
-        "output": dp.output, "push": dp.push_vlan, "pop": dp.pop_vlan, "dec": dp.dec_ttl, "group": dp.group, "set": dp.set_field,
+        "output": dp.output,
+        "push": dp.push_vlan,
+        "pop": dp.pop_vlan,
+        "dec": dp.dec_ttl,
+        "group": dp.group,
+        "set": dp.set_field,
     }
     return make[a[0]](*a[1:])
 

@@ -34,7 +34,9 @@ class SwitchBox:
         a.set_patch_peer(b)
         b.set_patch_peer(a)
 
-    def rule(self, priority: int, match: tuple[tuple[str, int, int], ...] = (), *apply: dp.Action, **more: object) -> int:
+    def rule(
+        self, priority: int, match: tuple[tuple[str, int, int], ...] = (), *apply: dp.Action, **more: object
+    ) -> int:
         """Add one rule to table 0 (or table=) and commit."""
         table = more.pop("table", 0)
         rule = self.bridge.add_rule(dp.RuleSpec(table, priority, match, apply=apply, **more))  # type: ignore[arg-type]

@@ -102,7 +102,9 @@ def drop(label: str) -> Action:
 
 def pack(actions: tuple[Action, ...]) -> bytes:
     """As an array of struct vs_action."""
-    return b"".join(_ACTION.pack(a.type, a.field, a.arg, a.max_len, a.aux, 0, a.value, a.mask) for a in actions)
+    return b"".join(
+        _ACTION.pack(a.type, a.field, a.arg, a.max_len, a.aux, 0, a.value, a.mask) for a in actions
+    )
 
 
 def actions_array(actions: tuple[Action, ...]) -> Any:

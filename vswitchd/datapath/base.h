@@ -101,12 +101,12 @@ static inline uint64_t vs_count_read(const uint64_t *counter)
 #endif /* !VS_CDEF */
 
 enum {
-    VS_BATCH = 32,          /* packets handled at once */
-    VS_MAX_PORTS = 4096,    /* port indices of one datapath */
-    VS_MAX_CORES = 64,      /* polling cores, the control core (index 0) included */
-    VS_MAX_RXQ = 64,        /* receive queues of one port */
-    VS_MAX_TABLES = 255,    /* OpenFlow tables 0..254 of one bridge */
-    VS_PATCH_DEPTH = 8,     /* bridges that one packet may cross */
+    VS_BATCH = 32,       /* packets handled at once */
+    VS_MAX_PORTS = 4096, /* port indices of one datapath */
+    VS_MAX_CORES = 64,   /* polling cores, the control core (index 0) included */
+    VS_MAX_RXQ = 64,     /* receive queues of one port */
+    VS_MAX_TABLES = 255, /* OpenFlow tables 0..254 of one bridge */
+    VS_PATCH_DEPTH = 8,  /* bridges that one packet may cross */
 };
 
 #endif

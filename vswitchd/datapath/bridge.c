@@ -63,8 +63,8 @@ static struct vs_table *table_at(struct vs_bridge *b, uint8_t id)
     return t;
 }
 
-uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value, const struct vs_key *mask,
-                            const struct vs_action *actions)
+uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value,
+                            const struct vs_key *mask, const struct vs_action *actions)
 {
     struct vs_table *t = table_at(b, spec->table);
     if (t == NULL)
@@ -221,13 +221,15 @@ int vs_bridge_add_port(struct vs_bridge *b, struct vs_port *p, uint32_t ofport)
         return -ENOMEM;
     p->ofport = ofport;
     p->bridge = b;
-    atomic_store_explicit(ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[ofport], p, memory_order_release);
+    atomic_store_explicit(ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[ofport], p,
+                          memory_order_release);
     return 0;
 }
 
 void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p)
 {
-    atomic_store_explicit(p->ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[p->ofport], NULL, memory_order_release);
+    atomic_store_explicit(p->ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[p->ofport], NULL,
+                          memory_order_release);
     while (publish_members(b, NULL, p) != 0)
         vs_qsbr_drain(&vs_qsbr); /* frees what waits; a removal must not fail */
     vs_mac_flush_port(atomic_load_explicit(&b->macs, memory_order_relaxed), p->ofport);
@@ -317,9 +319,11 @@ void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to)
     }
 }
 
-void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches, uint32_t *rules)
+void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches,
+                           uint32_t *rules)
 {
-    const struct vs_table *t = table < VS_MAX_TABLES ? atomic_load_explicit(&b->tables[table], memory_order_relaxed) : NULL;
+    const struct vs_table *t =
+        table < VS_MAX_TABLES ? atomic_load_explicit(&b->tables[table], memory_order_relaxed) : NULL;
     *lookups = *matches = *rules = 0;
     if (t == NULL)
         return;

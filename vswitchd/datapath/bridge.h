@@ -24,9 +24,9 @@ struct vs_rule_stats {
 
 struct vs_rule_spec {
     uint8_t table;
-    uint8_t clear;        /* CLEAR_ACTIONS */
-    int16_t goto_table;   /* -1: none */
-    int32_t priority;     /* 0 .. 65535 */
+    uint8_t clear;      /* CLEAR_ACTIONS */
+    int16_t goto_table; /* -1: none */
+    int32_t priority;   /* 0 .. 65535 */
     uint64_t cookie;
     uint8_t metadata[8], metadata_mask[8];
     uint32_t n_apply, n_write; /* actions: apply first, then write */
@@ -72,10 +72,10 @@ struct vs_group_map { /* immutable: swapped whole */
 
 struct vs_view {
     uint64_t version;
-    struct vs_key used;                    /* union of all masks, with in_port and bridge */
-    uint32_t words;                        /* bit i: word i of `used` is not zero */
-    uint8_t n_words, index[VS_KEY_WORDS];  /* the same as a list */
-    bool ext;                              /* words beyond block 0 */
+    struct vs_key used;                   /* union of all masks, with in_port and bridge */
+    uint32_t words;                       /* bit i: word i of `used` is not zero */
+    uint8_t n_words, index[VS_KEY_WORDS]; /* the same as a list */
+    bool ext;                             /* words beyond block 0 */
     bool drop_fragments;
 };
 
@@ -123,8 +123,8 @@ const struct vs_group *vs_bridge_group(const struct vs_bridge *b, uint32_t id); 
 #endif
 
 /* Stage a rule. Returns its handle, or 0 when out of memory. */
-uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value, const struct vs_key *mask,
-                            const struct vs_action *actions);
+uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value,
+                            const struct vs_key *mask, const struct vs_action *actions);
 void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule); /* stage its removal */
 /* Publish all staged changes at once. 0 or -ENOMEM (nothing published; try again). */
 int vs_bridge_commit(vs_bridge *b);
@@ -133,10 +133,12 @@ uint32_t vs_bridge_take_retired(vs_bridge *b, struct vs_retired *to, uint32_t ma
 int vs_bridge_set_drop_fragments(vs_bridge *b, int drop);
 void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to);
 /* Lookups and matches of a table as of the last harvest. */
-void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches, uint32_t *rules);
+void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches,
+                           uint32_t *rules);
 void vs_bridge_used_mask(vs_bridge *b, struct vs_key *to);
 /* Groups: buckets lie one after the other in `actions`, counts[i] actions each. 0 or -ENOMEM. */
-int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions, const uint32_t *counts, uint32_t n);
+int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions,
+                        const uint32_t *counts, uint32_t n);
 void vs_bridge_group_remove(vs_bridge *b, uint32_t id);
 /* Counters of the group in to[0], of its buckets behind; 0 or -ENOENT. */
 int vs_bridge_group_stats(vs_bridge *b, uint32_t id, struct vs_group_stats *to, uint32_t max);

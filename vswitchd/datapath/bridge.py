@@ -83,7 +83,7 @@ class DpBridge:
         return out
 
     def table_stats(self) -> dict[int, tuple[int, int]]:
-        """table -> (lookups, matches) as of the last harvest; tables that were never used are left out."""
+        """Table -> (lookups, matches) as of the last harvest; tables that were never used are left out."""
         lookups, matches, rules = ffi.new("uint64_t *"), ffi.new("uint64_t *"), ffi.new("uint32_t *")
         out = {}
         for table in range(MAX_TABLE + 1):

@@ -27,7 +27,9 @@ INCLUDES = [HERE, PACKAGE / "ports" / "vhostuser", PACKAGE / "ports" / "kernel"]
 WARNINGS = shlex.split(
     "-Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter"
 )
-BASE_FLAGS = shlex.split("-std=gnu11 -O2 -g -fPIC -pthread -fno-strict-aliasing -fvisibility=hidden -D_GNU_SOURCE")
+BASE_FLAGS = shlex.split(
+    "-std=gnu11 -O2 -g -fPIC -pthread -fno-strict-aliasing -fvisibility=hidden -D_GNU_SOURCE"
+)
 SANITIZE = shlex.split("-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer")
 
 
@@ -79,7 +81,17 @@ def _stale(obj: Path, command: str) -> bool:
 
 
 def _compile(source: Path, obj: Path, flags: list[str]) -> None:
-    command = [*_compiler(), *flags, "-MMD", "-MF", str(obj.with_suffix(".d")), "-c", str(source), "-o", str(obj)]
+    command = [
+        *_compiler(),
+        *flags,
+        "-MMD",
+        "-MF",
+        str(obj.with_suffix(".d")),
+        "-c",
+        str(source),
+        "-o",
+        str(obj),
+    ]
     if _stale(obj, shlex.join(command)):
         _run(command)
         obj.with_suffix(".cmd").write_text(shlex.join(command))
@@ -105,7 +117,11 @@ def build(quiet: bool = False) -> Path:
             list(pool.map(lambda job: _compile(*job), jobs))
         objects = [str(obj) for _, obj, _ in jobs]
         extra = [*(SANITIZE if sanitize else []), *shlex.split(os.environ.get("LDFLAGS", ""))]
-        if not target.exists() or any(Path(o).stat().st_mtime > target.stat().st_mtime for o in objects) or sanitize:
+        if (
+            not target.exists()
+            or any(Path(o).stat().st_mtime > target.stat().st_mtime for o in objects)
+            or sanitize
+        ):
             fresh = work / "_core.so"
             _run([*_compiler(), "-shared", "-pthread", *objects, *extra, "-o", str(fresh)])
             staged = target.with_suffix(".new")

@@ -58,9 +58,11 @@ static inline bool visible(const struct vs_rule *r, uint64_t version)
 static struct vs_rule *subtable_lookup(const struct vs_subtable *s, const uint64_t *key, uint64_t version)
 {
     uint32_t hash = hash_key(s, key);
-    const struct slots *slots = atomic_load_explicit(&s->slots, memory_order_acquire); /* pairs with publish in grow */
+    const struct slots *slots =
+        atomic_load_explicit(&s->slots, memory_order_acquire); /* pairs with publish in grow */
     for (uint32_t i = hash & slots->mask;; i = (i + 1) & slots->mask) {
-        struct vs_rule *r = atomic_load_explicit(&slots->slot[i].head, memory_order_acquire); /* pairs with link */
+        struct vs_rule *r =
+            atomic_load_explicit(&slots->slot[i].head, memory_order_acquire); /* pairs with link */
         if (r == NULL)
             return NULL;
         if (r == &tombstone || slots->slot[i].hash != hash || !same_key(s, key, r))
@@ -74,7 +76,8 @@ static struct vs_rule *subtable_lookup(const struct vs_subtable *s, const uint64
 
 struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *key, uint64_t version)
 {
-    const struct vs_subtable_vec *vec = atomic_load_explicit(&t->vec, memory_order_acquire); /* pairs with publish_vec */
+    const struct vs_subtable_vec *vec =
+        atomic_load_explicit(&t->vec, memory_order_acquire); /* pairs with publish_vec */
     const uint64_t *words = vs_key_cwords(key);
     struct vs_rule *best = NULL;
     for (unsigned i = 0; i < vec->n; i++) {
@@ -97,7 +100,8 @@ static struct slots *slots_new(uint32_t n)
     return s;
 }
 
-static struct slot *slot_for(struct slots *slots, const struct vs_subtable *s, const struct vs_rule *r, bool *found)
+static struct slot *slot_for(struct slots *slots, const struct vs_subtable *s, const struct vs_rule *r,
+                             bool *found)
 {
     for (uint32_t i = r->hash & slots->mask;; i = (i + 1) & slots->mask) {
         struct slot *slot = &slots->slot[i];
@@ -222,8 +226,9 @@ static void recount_priorities(struct vs_subtable *s)
 
 /* ---- rules and tables, control thread ------------------------------------------------------------------------------ */
 
-struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct vs_key *value, const struct vs_key *mask,
-                            const struct vs_action *actions, unsigned n_apply, unsigned n_write)
+struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct vs_key *value,
+                            const struct vs_key *mask, const struct vs_action *actions, unsigned n_apply,
+                            unsigned n_write)
 {
     unsigned n_words = (unsigned)__builtin_popcount(vs_key_word_map(mask)), n_actions = n_apply + n_write;
     size_t size = sizeof(struct vs_rule) + n_actions * sizeof *actions + n_words * sizeof(uint64_t);

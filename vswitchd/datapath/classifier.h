@@ -25,23 +25,23 @@ struct vs_rule {
     _Atomic uint64_t added;       /* version; UINT64_MAX: not committed yet */
     _Atomic uint64_t removed;     /* version; UINT64_MAX: not removed */
     uint32_t hash;
-    int32_t priority;             /* -1: the pseudo rule that stands for a table's miss */
+    int32_t priority; /* -1: the pseudo rule that stands for a table's miss */
     uint64_t cookie;
     struct vs_table *table;
     struct vs_subtable *subtable;
-    const uint64_t *words;        /* masked value, in the order of the subtable's words */
+    const uint64_t *words; /* masked value, in the order of the subtable's words */
     /* instructions, immutable */
     const struct vs_action *actions; /* n_apply, then n_write */
     uint16_t n_apply, n_write;
     uint8_t clear;
     uint8_t table_id;
-    int16_t goto_table;           /* -1: none */
+    int16_t goto_table;               /* -1: none */
     uint64_t metadata, metadata_mask; /* big-endian */
     /* statistics */
-    uint64_t packets, bytes, used_ms;  /* taken from programs; control thread */
+    uint64_t packets, bytes, used_ms;                              /* taken from programs; control thread */
     _Atomic uint64_t direct_packets, direct_bytes, direct_used_ms; /* executed without a program */
-    _Atomic uint8_t dead;         /* no version has it any more: programs through it are to go */
-    struct vs_rule *list_next;    /* staged, zombie or retired list; control thread */
+    _Atomic uint8_t dead;      /* no version has it any more: programs through it are to go */
+    struct vs_rule *list_next; /* staged, zombie or retired list; control thread */
     uint64_t gc_epoch;
 };
 
@@ -67,8 +67,9 @@ int vs_table_init(struct vs_table *t, uint8_t id); /* 0 or -ENOMEM */
 void vs_table_destroy(struct vs_table *t);         /* no core reads it any more; frees the rules too */
 
 /* A rule, not in a table yet. NULL when out of memory. */
-struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct vs_key *value, const struct vs_key *mask,
-                            const struct vs_action *actions, unsigned n_apply, unsigned n_write);
+struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct vs_key *value,
+                            const struct vs_key *mask, const struct vs_action *actions, unsigned n_apply,
+                            unsigned n_write);
 void vs_rule_free(struct vs_rule *r);
 /* Put into the chains; invisible until `added` is set. 0 or -ENOMEM. */
 int vs_table_insert(struct vs_table *t, struct vs_rule *r, const struct vs_key *mask);

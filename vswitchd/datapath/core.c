@@ -42,7 +42,8 @@ static bool alloc_parts(struct vs_core *c, uint32_t emc_entries)
     c->bounce = line_alloc(VS_MAX_FRAME);
     c->dirty = calloc(VS_MAX_PORTS, sizeof(struct vs_port *));
     c->tx = calloc(VS_MAX_PORTS, sizeof *c->tx);
-    bool ok = c->packets != NULL && c->clones != NULL && c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
+    bool ok =
+        c->packets != NULL && c->clones != NULL && c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
     for (unsigned i = 0; i < VS_LEVELS; i++)
         ok = ok && (c->scratch[i] = line_alloc(sizeof *c->scratch[i])) != NULL;
     struct vs_rxq_list *none = calloc(1, sizeof *none);
@@ -124,9 +125,11 @@ int vs_core_iterate(struct vs_core *c)
 {
     uint64_t start = vs_cycles();
     vs_qsbr_quiescent(&vs_qsbr, (unsigned)c->qsbr);
-    uint64_t epoch = atomic_load_explicit(&c->dp->sweep_epoch, memory_order_acquire); /* pairs with vs_dp_start_sweep */
+    uint64_t epoch =
+        atomic_load_explicit(&c->dp->sweep_epoch, memory_order_acquire); /* pairs with vs_dp_start_sweep */
     bool sweeping = vs_programs_sweep(&c->programs, epoch);
-    const struct vs_rxq_list *list = atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
+    const struct vs_rxq_list *list =
+        atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
     c->now_ms = vs_dp_now_ms(c->dp);
     int total = 0;
     for (unsigned i = 0; i < list->n; i++)

@@ -21,8 +21,8 @@
 #include "punt.h"
 
 enum {
-    VS_CLONES = 512,                   /* copies of packets per batch and core */
-    VS_LEVELS = 2 * VS_PATCH_DEPTH,    /* nested batches: bridges behind patch ports */
+    VS_CLONES = 512,                /* copies of packets per batch and core */
+    VS_LEVELS = 2 * VS_PATCH_DEPTH, /* nested batches: bridges behind patch ports */
     VS_GROUP_DEPTH = 8,
     VS_PUNT_RING = 4 << 20,
 };
@@ -75,11 +75,11 @@ struct vs_core {
     struct vs_packet *packets; /* VS_BATCH of them */
     struct vs_packet *clones;  /* VS_CLONES */
     struct vs_scratch *scratch[VS_LEVELS];
-    uint8_t *bounce; /* VS_MAX_FRAME bytes: frames completed for a controller */
+    uint8_t *bounce;        /* VS_MAX_FRAME bytes: frames completed for a controller */
     struct vs_port **dirty; /* ports with packets in tx */
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
-    uint64_t idle_since; /* cycles; 0: not idle */
+    uint64_t idle_since;              /* cycles; 0: not idle */
     struct vs_rxq_list *_Atomic rxqs; /* control thread swaps; acquire load once per iteration */
     _Atomic bool stop;                /* control thread */
     _Atomic bool asleep;              /* core; control thread reads to decide whether to ring wake_fd */
@@ -106,7 +106,8 @@ void vs_core_flush_port(struct vs_core *c, struct vs_port *port);
 /* End of a batch: copies may be used again. */
 void vs_core_batch_end(struct vs_core *c);
 /* Run actions on one packet; sets its fate. */
-void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p, const struct vs_action *actions, unsigned n);
+void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p,
+                     const struct vs_action *actions, unsigned n);
 /* Collect for a port; false when it is configured down or not to forward. */
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
@@ -114,10 +115,12 @@ struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint
 /* A copy that may be edited; NULL when the batch has used all. */
 struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p);
 /* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. */
-void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, bool last);
+void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                      struct vs_packet *p, bool last);
 /* ALL and FLOOD: all ports but the input; `skip` are configuration bits that exclude a port. */
-void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, uint32_t skip);
-void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
-                          const struct vs_action *a, enum vs_punt_reason reason);
+void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
+                   uint32_t skip);
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                          struct vs_packet *p, const struct vs_action *a, enum vs_punt_reason reason);
 
 #endif

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from vswitchd import _core
+import vswitchd._core as _core  # noqa: PLR0402
 
 ffi = _core.ffi
 lib = _core.lib

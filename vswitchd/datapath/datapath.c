@@ -412,7 +412,8 @@ int vs_dp_housekeep(vs_dp *dp)
     uint64_t swept = swept_by_all(dp);
     bool due = false, pending = false;
     for (unsigned i = 0; i < VS_MAX_PORTS; i++)
-        for (const struct vs_rule *r = dp->bridges[i] != NULL ? dp->bridges[i]->dying : NULL; r != NULL && !due; r = r->list_next)
+        for (const struct vs_rule *r = dp->bridges[i] != NULL ? dp->bridges[i]->dying : NULL;
+             r != NULL && !due; r = r->list_next)
             due = r->gc_epoch <= swept;
     if (due)
         vs_dp_harvest(dp);

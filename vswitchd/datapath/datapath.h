@@ -17,7 +17,7 @@
 typedef struct vs_dp vs_dp;
 
 struct vs_core_stats {
-    int32_t cpu;      /* -1: not pinned */
+    int32_t cpu; /* -1: not pinned */
     uint32_t n_rxq;
     uint64_t busy_cycles, idle_cycles, asleep_cycles;
     uint64_t iterations, busy_iterations, sleeps;
@@ -34,7 +34,7 @@ struct vs_core_stats {
 struct vs_rxq_pin {
     uint16_t port; /* index */
     uint16_t rxq;
-    int32_t core;  /* index of the polling core, 1 .. */
+    int32_t core; /* index of the polling core, 1 .. */
 };
 
 /* NULL when out of memory. manual: no threads. */
@@ -101,9 +101,9 @@ struct vs_dp {
     struct vs_core *cores[VS_MAX_CORES]; /* 0: the control core */
     struct vs_port *ports[VS_MAX_PORTS];
     struct vs_bridge *bridges[VS_MAX_PORTS];
-    _Atomic uint64_t sweep_epoch;       /* release by the control thread, acquire by the cores */
-    _Atomic int64_t idle_sleep_cycles;  /* negative: never */
-    _Atomic int64_t time_override;      /* negative: real time */
+    _Atomic uint64_t sweep_epoch;      /* release by the control thread, acquire by the cores */
+    _Atomic int64_t idle_sleep_cycles; /* negative: never */
+    _Atomic int64_t time_override;     /* negative: real time */
     uint64_t cycles_per_us;
     uint32_t emc_entries;
     int manual;

@@ -6,8 +6,7 @@ Bridges (rules, groups, MAC table) are in bridge.py; actions and rules as values
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vswitchd.datapath.action import (
@@ -27,6 +26,7 @@ from vswitchd.datapath.action import (
 )
 from vswitchd.datapath.bridge import DpBridge
 from vswitchd.datapath.core import RX_DROPS, TX_DROPS, DatapathError, check, ffi, lib, no_memory
+from vswitchd.datapath.records import CoreStats, PortCounters, PortHandle, Punt, RxqStats
 
 __all__ = [
     "OFPP_LOCAL",
@@ -59,142 +59,6 @@ __all__ = [
 
 OFPP_LOCAL = 0xFFFFFFFE
 DEFAULT_EMC_ENTRIES = 1 << 18
-_VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class Punt:
-    """A packet for a controller."""
-
-    bridge: int
-    in_port: int
-    table: int
-    cookie: int
-    reason: int
-    metadata: int
-    total_len: int
-    max_len: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PortCounters:
-    """The ledger of a port: rx_packets = rx_forwarded + sum(rx_drops), tx_offered = tx_packets + sum(tx_drops)."""
-
-    rx_packets: int
-    rx_bytes: int
-    rx_forwarded: int
-    tx_offered: int
-    tx_packets: int
-    tx_bytes: int
-    tx_retries: int
-    rx_drops: dict[str, int]
-    """Reasons that occurred."""
-    tx_drops: dict[str, int]
-
-    @property
-    def closes(self) -> bool:
-        """Does each packet have a fate? Exact when no core is in the middle of a batch."""
-        return self.rx_packets == self.rx_forwarded + sum(self.rx_drops.values()) and (
-            self.tx_offered == self.tx_packets + sum(self.tx_drops.values())
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CoreStats:
-    """struct vs_core_stats of one polling core; cycles are those of cycles_per_us."""
-
-    core: int
-    cpu: int
-    n_rxq: int
-    busy_cycles: int
-    idle_cycles: int
-    asleep_cycles: int
-    iterations: int
-    busy_iterations: int
-    sleeps: int
-    rx_packets: int
-    batches: int
-    emc_hits: int
-    emc_misses: int
-    emc_used: int
-    emc_size: int
-    emc_inserted: int
-    emc_evicted: int
-    programs: int
-    programs_refused: int
-    tx_packets: int
-    tx_batches: int
-    punt_packets: int
-    punt_refused: int
-    max_gap_cycles: int
-
-
-@dataclass(frozen=True, slots=True)
-class RxqStats:
-    """One receive queue and what its core spent on it."""
-
-    port: str
-    rxq: int
-    core: int
-    cpu: int
-    pinned: bool
-    cycles: int
-    packets: int
-    batches: int
-
-
-class PortHandle:
-    """A port attached to the datapath. Dead after Datapath.detach."""
-
-    def __init__(self, cdata: Any, name: str, bridge: DpBridge, index: int) -> None:
-        self.cdata = cdata
-        self.name = name
-        self.bridge = bridge
-        self.index = index
-
-    @property
-    def ofport(self) -> int:
-        """OpenFlow port number."""
-        return int(lib.vs_port_ofport(self.cdata))
-
-    @property
-    def n_rxq(self) -> int:
-        """Receive queues that exist now."""
-        return int(lib.vs_port_n_rxq(self.cdata))
-
-    def counters(self) -> PortCounters:
-        """Sum over all cores, now."""
-        c = ffi.new("struct vs_port_counters *")
-        lib.vs_port_read_counters(self.cdata, c)
-        n_rx = len(RX_DROPS)
-        rx = {label: c.drops[i] for i, label in enumerate(RX_DROPS) if c.drops[i]}
-        tx = {label: c.drops[n_rx + i] for i, label in enumerate(TX_DROPS) if c.drops[n_rx + i]}
-        return PortCounters(
-            c.rx_packets, c.rx_bytes, c.rx_forwarded, c.tx_offered, c.tx_packets, c.tx_bytes, c.tx_retries, rx, tx
-        )
-
-    def set_config(self, bits: int) -> None:
-        """OFPPC_* bits."""
-        lib.vs_port_set_config(self.cdata, bits)
-
-    def set_link(self, up: bool) -> None:
-        """Link state as the control plane knows it."""
-        lib.vs_port_set_link(self.cdata, up)
-
-    def set_vlan(self, mode: str = "trunk", tag: int = 0, trunks: Iterable[int] = ()) -> None:
-        """Membership for NORMAL: mode trunk, access, native-tagged or native-untagged; no trunks: all VLANs."""
-        v = ffi.new("struct vs_port_vlan *")
-        v.mode = _VLAN_MODES[mode]
-        v.tag = tag
-        listed = list(trunks) or range(4096)
-        for vid in listed:
-            v.trunks[vid // 8] |= 1 << vid % 8
-        lib.vs_port_set_vlan(self.cdata, v)
-
-    def set_patch_peer(self, other: PortHandle | None) -> None:
-        """Where a patch port's packets come out."""
-        lib.vs_port_set_patch_peer(self.cdata, other.cdata if other else ffi.NULL)
 
 
 class Datapath:
@@ -322,7 +186,9 @@ class Datapath:
                 continue
             lib.vs_port_rxq_stats(port.cdata, rxq, s)
             pinned = self._wanted.get((port.name, rxq)) == self._cores[core]
-            rows.append(RxqStats(port.name, rxq, core, self._cores[core], pinned, s.cycles, s.packets, s.batches))
+            rows.append(
+                RxqStats(port.name, rxq, core, self._cores[core], pinned, s.cycles, s.packets, s.batches)
+            )
         return rows
 
     # ---- bridges and ports

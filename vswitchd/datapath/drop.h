@@ -52,11 +52,9 @@
 
 enum vs_drop {
 #define VS_DROP_ROW(name, label, help) VS_DROP_##name,
-    VS_RX_DROPS(VS_DROP_ROW)
-    VS_N_RX_DROPS,
+    VS_RX_DROPS(VS_DROP_ROW) VS_N_RX_DROPS,
     VS_DROP_TX_FIRST_ = VS_N_RX_DROPS - 1, /* so that transmit reasons follow without a gap */
-    VS_TX_DROPS(VS_DROP_ROW)
-    VS_N_DROPS,
+    VS_TX_DROPS(VS_DROP_ROW) VS_N_DROPS,
 #undef VS_DROP_ROW
 };
 

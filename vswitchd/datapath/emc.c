@@ -57,7 +57,8 @@ static unsigned choose_way(struct vs_emc *e, struct vs_emc_bucket *b, int64_t fi
                 free_way = (int)i;
             continue;
         }
-        if (b->sig[i] == vs_emc_sig(hash) && e->entries[first + i].hash == hash && vs_emc_same(e, first + i, key, ext))
+        if (b->sig[i] == vs_emc_sig(hash) && e->entries[first + i].hash == hash &&
+            vs_emc_same(e, first + i, key, ext))
             return i;
     }
     if (free_way >= 0) {

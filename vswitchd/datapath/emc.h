@@ -84,15 +84,16 @@ static inline int64_t vs_emc_find(const struct vs_emc *e, uint32_t hash)
 static inline bool vs_emc_same(const struct vs_emc *e, int64_t at, const struct vs_key *key, bool ext)
 {
     const uint64_t *w = vs_key_cwords(key), *k = e->entries[at].key;
-    uint64_t diff = (w[0] ^ k[0]) | (w[1] ^ k[1]) | (w[2] ^ k[2]) | (w[3] ^ k[3]) | (w[4] ^ k[4]) | (w[5] ^ k[5]);
+    uint64_t diff =
+        (w[0] ^ k[0]) | (w[1] ^ k[1]) | (w[2] ^ k[2]) | (w[3] ^ k[3]) | (w[4] ^ k[4]) | (w[5] ^ k[5]);
     if (diff != 0)
         return false;
     return !ext || memcmp(w + VS_KEY_WORDS0, e->ext[at].key, sizeof e->ext[at].key) == 0;
 }
 
 /* The program for the key, or NULL. `at` comes from vs_emc_find. */
-static inline struct vs_program *vs_emc_get(const struct vs_emc *e, int64_t at, const struct vs_key *key, uint32_t hash,
-                                            uint32_t version, bool ext)
+static inline struct vs_program *vs_emc_get(const struct vs_emc *e, int64_t at, const struct vs_key *key,
+                                            uint32_t hash, uint32_t version, bool ext)
 {
     if (at < 0)
         return NULL;

@@ -11,7 +11,8 @@ struct run {
 
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
 {
-    if (VS_UNLIKELY(atomic_load_explicit(&port->config, memory_order_relaxed) & (VS_PORT_DOWN | VS_PORT_NO_FWD)))
+    if (VS_UNLIKELY(atomic_load_explicit(&port->config, memory_order_relaxed) &
+                    (VS_PORT_DOWN | VS_PORT_NO_FWD)))
         return false;
     struct vs_txq *q = &c->tx[port->index];
     if (!q->listed) {
@@ -77,9 +78,11 @@ static int edit(struct run *r, struct vs_packet *p, const struct vs_action *a)
 {
     switch ((enum vs_action_type)a->type) {
     case VS_ACT_SET_FIELD:
-        return vs_edit_set_field(p, (enum vs_field)a->field, a->value, a->mask) == 0 ? 0 : VS_DROP_RX_BAD_ACTION;
+        return vs_edit_set_field(p, (enum vs_field)a->field, a->value, a->mask) == 0 ? 0
+                                                                                     : VS_DROP_RX_BAD_ACTION;
     case VS_ACT_PUSH_VLAN: {
-        uint16_t tci = p->n_tags > 0 && p->head_len >= 16 ? (uint16_t)(vs_get_be16(p->data + 14) & 0xefff) : 0;
+        uint16_t tci =
+            p->n_tags > 0 && p->head_len >= 16 ? (uint16_t)(vs_get_be16(p->data + 14) & 0xefff) : 0;
         return vs_edit_push_vlan(p, (uint16_t)a->arg, tci) == 0 ? 0 : VS_DROP_RX_BAD_ACTION;
     }
     case VS_ACT_POP_VLAN:
@@ -89,7 +92,8 @@ static int edit(struct run *r, struct vs_packet *p, const struct vs_action *a)
     case VS_ACT_DEC_TTL: {
         int done = vs_edit_dec_ttl(p);
         if (done == 1 && atomic_load_explicit(&r->b->punt_ttl, memory_order_relaxed)) {
-            struct vs_action to_controller = {.type = VS_ACT_OUTPUT, .arg = VS_OFPP_CONTROLLER, .max_len = 0xffff};
+            struct vs_action to_controller = {
+                .type = VS_ACT_OUTPUT, .arg = VS_OFPP_CONTROLLER, .max_len = 0xffff};
             vs_output_controller(r->c, r->b, r->orig, p, &to_controller, VS_PUNT_TTL);
         }
         return done == 0 ? 0 : done == 1 ? VS_DROP_RX_TTL : VS_DROP_RX_BAD_ACTION;
@@ -159,7 +163,8 @@ static void run_actions(struct run *r, struct vs_packet *p, const struct vs_acti
     }
 }
 
-void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p, const struct vs_action *actions, unsigned n)
+void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p,
+                     const struct vs_action *actions, unsigned n)
 {
     struct run r = {.c = c, .b = b, .orig = p};
     run_actions(&r, p, actions, n);

@@ -107,8 +107,7 @@ VS_ASSERT_SIZE(struct vs_key, 176);
 
 enum vs_field {
 #define VS_FIELD_ROW(name, member, shift, bits) VS_F_##name,
-    VS_KEY_FIELDS(VS_FIELD_ROW)
-    VS_N_FIELDS,
+    VS_KEY_FIELDS(VS_FIELD_ROW) VS_N_FIELDS,
 #undef VS_FIELD_ROW
 };
 

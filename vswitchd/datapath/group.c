@@ -7,8 +7,9 @@
 
 const struct vs_group *vs_bridge_group(const struct vs_bridge *b, uint32_t id)
 {
-    const struct vs_group_map *m = atomic_load_explicit(&b->groups, memory_order_acquire); /* pairs with publish */
-    uint32_t low = 0, high = m->n; /* sorted by id */
+    const struct vs_group_map *m =
+        atomic_load_explicit(&b->groups, memory_order_acquire); /* pairs with publish */
+    uint32_t low = 0, high = m->n;                              /* sorted by id */
     while (low < high) {
         uint32_t mid = (low + high) / 2;
         if (m->group[mid]->id == id)
@@ -55,7 +56,8 @@ static bool edits(const struct vs_action *a)
     return a->type != VS_ACT_OUTPUT && a->type != VS_ACT_GROUP && a->type != VS_ACT_DROP;
 }
 
-int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions, const uint32_t *counts, uint32_t n)
+int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions,
+                        const uint32_t *counts, uint32_t n)
 {
     size_t total = 0;
     for (uint32_t i = 0; i < n; i++)

@@ -48,13 +48,16 @@ struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint
 
 /* ---- ALL, FLOOD ---------------------------------------------------------------------------------------------------- */
 
-void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, uint32_t skip)
+void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
+                   uint32_t skip)
 {
-    const struct vs_member_list *m = atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
+    const struct vs_member_list *m =
+        atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
     bool any = false;
     for (unsigned i = 0; i < m->n; i++) {
         struct vs_port *port = m->port[i];
-        if (port->ofport == orig->in_port || (atomic_load_explicit(&port->config, memory_order_relaxed) & skip))
+        if (port->ofport == orig->in_port ||
+            (atomic_load_explicit(&port->config, memory_order_relaxed) & skip))
             continue;
         any = vs_core_output(c, port, p) || any;
     }
@@ -123,7 +126,8 @@ static bool send_dressed(struct normal *n, struct vs_port *port)
     return sent;
 }
 
-void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p, bool last)
+void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                      struct vs_packet *p, bool last)
 {
     struct normal n = {.c = c, .orig = orig, .p = p};
     const struct vs_port *in = vs_core_input(c, b, orig->in_port);
@@ -144,7 +148,8 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
         n.in_place = last;
         any = send_dressed(&n, n.v.to);
     } else {
-        const struct vs_member_list *m = atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
+        const struct vs_member_list *m =
+            atomic_load_explicit(&b->members, memory_order_acquire); /* pairs with publish */
         orig->drop = VS_DROP_RX_NO_MEMBER;
         for (unsigned i = 0; i < m->n; i++) {
             struct vs_port *port = m->port[i];
@@ -176,8 +181,8 @@ static int punt_frame(void *ctx, const uint8_t *frame, uint32_t len)
     return 0;
 }
 
-void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
-                          const struct vs_action *a, enum vs_punt_reason reason)
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                          struct vs_packet *p, const struct vs_action *a, enum vs_punt_reason reason)
 {
     const struct vs_port *in = vs_bridge_port(b, orig->in_port);
     if (in != NULL && (atomic_load_explicit(&in->config, memory_order_relaxed) & VS_PORT_NO_PACKET_IN)) {
@@ -195,7 +200,8 @@ void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct v
     pt.record.reason = (uint8_t)reason;
     pt.record.max_len = a->max_len;
     pt.record.data_len = a->max_len == 0xffff ? UINT32_MAX : a->max_len;
-    if (p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE) { /* a controller sees what the wire would carry */
+    if (p->csum == VS_CSUM_PARTIAL ||
+        p->gso_type != VS_GSO_NONE) { /* a controller sees what the wire would carry */
         if (vs_offload_finish(p, c->bounce, VS_MAX_FRAME, punt_frame, &pt) < 0)
             pt.ok = false;
     } else {

@@ -21,19 +21,21 @@
 
 enum {
     VS_HEADROOM = 64,
-    VS_HEAD_MAX = 256,  /* bytes of head that fit behind the headroom */
-    VS_HEAD_COPY = 192, /* bytes that receive copies at most: Ethernet, 2 tags, IPv6 with extension headers, TCP fit */
-    VS_MAX_SEGS = 20,   /* borrowed tail segments: 64 KB in 4 KB pages, and some */
+    VS_HEAD_MAX = 256, /* bytes of head that fit behind the headroom */
+    VS_HEAD_COPY =
+        192, /* bytes that receive copies at most: Ethernet, 2 tags, IPv6 with extension headers, TCP fit */
+    VS_MAX_SEGS = 20, /* borrowed tail segments: 64 KB in 4 KB pages, and some */
     VS_MAX_FRAME = 65536 + 64,
-    VS_GSO_NONE = 0,    /* VIRTIO_NET_HDR_GSO_* */
+    VS_GSO_NONE = 0, /* VIRTIO_NET_HDR_GSO_* */
     VS_GSO_TCPV4 = 1,
     VS_GSO_UDP = 3,
     VS_GSO_TCPV6 = 4,
     VS_GSO_ECN = 0x80,
-    VS_CSUM_NONE = 0,    /* nothing known */
-    VS_CSUM_PARTIAL = 1, /* NEEDS_CSUM: the sum from csum_start on is to be stored at csum_start + csum_offset */
-    VS_CSUM_VALID = 2,   /* DATA_VALID: the L4 checksum was checked */
-    VS_L_NONE = 0xffff,  /* layer offset: not there */
+    VS_CSUM_NONE = 0, /* nothing known */
+    VS_CSUM_PARTIAL =
+        1, /* NEEDS_CSUM: the sum from csum_start on is to be stored at csum_start + csum_offset */
+    VS_CSUM_VALID = 2,  /* DATA_VALID: the L4 checksum was checked */
+    VS_L_NONE = 0xffff, /* layer offset: not there */
 };
 
 struct vs_seg {
@@ -62,7 +64,7 @@ struct vs_packet {
     uint16_t csum_start;
     uint16_t csum_offset;
     uint16_t gso_hdr_len;
-    uint8_t depth;   /* bridges crossed so far */
+    uint8_t depth; /* bridges crossed so far */
     uint8_t is_clone;
     uint32_t in_port; /* OpenFlow number of the port it came in by, host order */
     uint32_t hash;    /* of the masked key */

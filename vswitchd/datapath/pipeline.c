@@ -74,7 +74,8 @@ static bool append_set(struct vs_draft *d, const struct action_set *set)
         for (unsigned f = 0; f < VS_N_FIELDS; f++)
             if (set->set_field[f] != NULL)
                 ok = ok && append(d, set->set_field[f], NULL, 0);
-    if (set->group != NULL) /* "if both an output action and a group action are specified, the output action is ignored" */
+    if (set->group !=
+        NULL) /* "if both an output action and a group action are specified, the output action is ignored" */
         return ok && append(d, set->group, NULL, 0);
     if (set->output != NULL)
         ok = ok && append(d, set->output, set->output_rule, set->output_metadata);
@@ -101,8 +102,8 @@ static int walk_rule(struct vs_rule *r, struct vs_key *key, struct vs_draft *d, 
     return r->goto_table;
 }
 
-void vs_pipeline_walk(const struct vs_bridge *b, const struct vs_view *view, struct vs_key *key, uint8_t first_table,
-                      struct vs_draft *d)
+void vs_pipeline_walk(const struct vs_bridge *b, const struct vs_view *view, struct vs_key *key,
+                      uint8_t first_table, struct vs_draft *d)
 {
     struct action_set set;
     memset(&set, 0, sizeof set);
@@ -110,7 +111,8 @@ void vs_pipeline_walk(const struct vs_bridge *b, const struct vs_view *view, str
     d->drop = VS_DROP_RX_ACTION_DROP;
     int table = first_table;
     while (table >= 0) {
-        struct vs_table *t = atomic_load_explicit(&b->tables[table], memory_order_acquire); /* pairs with table_at */
+        struct vs_table *t =
+            atomic_load_explicit(&b->tables[table], memory_order_acquire); /* pairs with table_at */
         struct vs_rule *r = t != NULL ? vs_table_lookup(t, key, view->version) : NULL;
         if (r == NULL) { /* 5.4: no table-miss entry: dropped, the action set is not executed */
             if (t != NULL)

@@ -22,8 +22,8 @@ struct vs_punt_origin {
 };
 
 /* Changes `key` as the actions do. */
-void vs_pipeline_walk(const struct vs_bridge *b, const struct vs_view *view, struct vs_key *key, uint8_t first_table,
-                      struct vs_draft *d);
+void vs_pipeline_walk(const struct vs_bridge *b, const struct vs_view *view, struct vs_key *key,
+                      uint8_t first_table, struct vs_draft *d);
 #endif
 
 #endif

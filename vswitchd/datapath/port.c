@@ -6,7 +6,8 @@
 #include "core.h"
 #include "qsbr.h"
 
-static struct vs_port_vlan trunk_of_all; /* VS_VLAN_TRUNK, no list: what a port is until it is told otherwise */
+static struct vs_port_vlan
+    trunk_of_all; /* VS_VLAN_TRUNK, no list: what a port is until it is told otherwise */
 
 void vs_port_init(struct vs_port *port, const struct vs_port_ops *ops, const char *name, uint16_t n_rxq)
 {
@@ -93,12 +94,14 @@ void vs_port_rxq_stats(const struct vs_port *p, unsigned rxq, struct vs_rxq_stat
 
 /* ---- patch --------------------------------------------------------------------------------------------------------- */
 
-static int patch_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static int patch_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                    struct vs_port_counters *c)
 {
     return 0; /* its packets arrive in patch_tx of the peer */
 }
 
-static void patch_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static void patch_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+                     struct vs_port_counters *c)
 {
     struct vs_port *peer = __atomic_load_n(&port->patch_peer, __ATOMIC_ACQUIRE);
     if (peer == NULL || __atomic_load_n(&peer->bridge, __ATOMIC_ACQUIRE) == NULL || port->bridge == NULL) {
@@ -137,7 +140,8 @@ static void patch_destroy(struct vs_port *port)
     free(port);
 }
 
-static const struct vs_port_ops patch_ops = {.type = "patch", .rx = patch_rx, .tx = patch_tx, .destroy = patch_destroy};
+static const struct vs_port_ops patch_ops = {
+    .type = "patch", .rx = patch_rx, .tx = patch_tx, .destroy = patch_destroy};
 
 struct vs_port *vs_patch_port_new(const char *name)
 {

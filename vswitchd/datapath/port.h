@@ -39,11 +39,11 @@ struct vs_port_counters {
 
 /* OFPPC_* and link state as the control thread last set them. */
 enum {
-    VS_PORT_DOWN = 1,           /* OFPPC_PORT_DOWN */
-    VS_PORT_NO_RECV = 4,        /* OFPPC_NO_RECV */
-    VS_PORT_NO_FWD = 32,        /* OFPPC_NO_FWD */
-    VS_PORT_NO_PACKET_IN = 64,  /* OFPPC_NO_PACKET_IN */
-    VS_PORT_NO_FLOOD = 128,     /* OFPPC_NO_FLOOD of OpenFlow 1.0: not in FLOOD */
+    VS_PORT_DOWN = 1,          /* OFPPC_PORT_DOWN */
+    VS_PORT_NO_RECV = 4,       /* OFPPC_NO_RECV */
+    VS_PORT_NO_FWD = 32,       /* OFPPC_NO_FWD */
+    VS_PORT_NO_PACKET_IN = 64, /* OFPPC_NO_PACKET_IN */
+    VS_PORT_NO_FLOOD = 128,    /* OFPPC_NO_FLOOD of OpenFlow 1.0: not in FLOOD */
 };
 
 enum vs_vlan_mode {
@@ -78,7 +78,8 @@ struct vs_port_ops {
     /* The batch of the last rx on this queue is done with. May be NULL. */
     void (*rx_release)(struct vs_port *port, unsigned rxq);
     /* Send n packets for core `core` (index). Packets are read only. */
-    void (*tx)(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n, struct vs_port_counters *c);
+    void (*tx)(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+               struct vs_port_counters *c);
     /* The three of sleeping; may be NULL when rx_fd is always level triggered by waiting packets (tap, sockets). */
     int (*rx_arm)(struct vs_port *port, unsigned rxq);
     void (*rx_disarm)(struct vs_port *port, unsigned rxq);
@@ -89,16 +90,17 @@ struct vs_port_ops {
 struct vs_port {
     /* line 0: read only while the port is attached */
     const struct vs_port_ops *ops;
-    struct vs_bridge *bridge;      /* NULL: detached. Swapped by the control thread */
-    struct vs_port_vlan *vlan;     /* never NULL */
+    struct vs_bridge *bridge;                        /* NULL: detached. Swapped by the control thread */
+    struct vs_port_vlan *vlan;                       /* never NULL */
     struct vs_port_counters *counters[VS_MAX_CORES]; /* one block per core, allocated at attach */
-    uint32_t ofport;               /* OpenFlow number */
-    uint16_t index;                /* in the datapath: 0 .. VS_MAX_PORTS - 1 */
-    uint16_t n_rxq;                /* receive queues that exist now; grows and shrinks by the control thread */
-    _Atomic uint32_t config;       /* VS_PORT_* */
-    _Atomic uint32_t link_up;      /* driver or control thread */
-    _Atomic int rx_fd[VS_MAX_RXQ]; /* what a sleeping core waits for; -1: none (the queue cannot wake a core) */
-    struct vs_port *patch_peer;    /* patch ports: the other end, or NULL. Swapped by the control thread */
+    uint32_t ofport;                                 /* OpenFlow number */
+    uint16_t index;                                  /* in the datapath: 0 .. VS_MAX_PORTS - 1 */
+    uint16_t n_rxq;           /* receive queues that exist now; grows and shrinks by the control thread */
+    _Atomic uint32_t config;  /* VS_PORT_* */
+    _Atomic uint32_t link_up; /* driver or control thread */
+    _Atomic int
+        rx_fd[VS_MAX_RXQ];      /* what a sleeping core waits for; -1: none (the queue cannot wake a core) */
+    struct vs_port *patch_peer; /* patch ports: the other end, or NULL. Swapped by the control thread */
     struct vs_rxq_stats rxq_stats[VS_MAX_RXQ];
     char name[64];
 };

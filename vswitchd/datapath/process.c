@@ -12,8 +12,8 @@ static int refuse_batch(const struct vs_port *in)
 }
 
 /* Parse, mask and hash; the cache line of the bucket is on its way when this returns. */
-static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, const struct vs_view *view,
-                      struct vs_packet **pkts, int n)
+static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                      const struct vs_view *view, struct vs_packet **pkts, int n)
 {
     const uint64_t *used = vs_key_cwords(&view->used);
     for (int i = 0; i < n; i++) {
@@ -35,8 +35,8 @@ static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_b
 }
 
 /* A cache miss: walk, intern, remember. NULL: the program has no place, the packet was executed from the draft. */
-static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, const struct vs_view *view,
-                               struct vs_packet *p, int i)
+static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                               const struct vs_view *view, struct vs_packet *p, int i)
 {
     struct vs_key key = s->keys[i];
     struct vs_draft *d = &s->draft;
@@ -57,9 +57,11 @@ static struct vs_program *find_program(struct vs_core *c, struct vs_scratch *s, 
 {
     if (c->emc.n_entries != 0) {
         uint32_t version = (uint32_t)view->version;
-        struct vs_program *program = vs_emc_get(&c->emc, s->at[i], &s->keys[i], s->hash[i], version, view->ext);
+        struct vs_program *program =
+            vs_emc_get(&c->emc, s->at[i], &s->keys[i], s->hash[i], version, view->ext);
         if (program == NULL) /* an earlier packet of this batch may have filled it */
-            program = vs_emc_get(&c->emc, vs_emc_find(&c->emc, s->hash[i]), &s->keys[i], s->hash[i], version, view->ext);
+            program = vs_emc_get(&c->emc, vs_emc_find(&c->emc, s->hash[i]), &s->keys[i], s->hash[i], version,
+                                 view->ext);
         if (program != NULL) {
             (*hits)++;
             return program;
@@ -69,8 +71,8 @@ static struct vs_program *find_program(struct vs_core *c, struct vs_scratch *s, 
 }
 
 /* Count and execute the packets that share a program. */
-static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_port *in, struct vs_packet **pkts,
-                      const struct vs_batch_group *g)
+static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_port *in,
+                      struct vs_packet **pkts, const struct vs_batch_group *g)
 {
     struct vs_program *program = g->program;
     const struct vs_action *actions = vs_program_actions(program);
@@ -114,7 +116,8 @@ static void account_fates(const struct vs_core *c, const struct vs_port *in, str
 static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
                       struct vs_packet **pkts, int n)
 {
-    const struct vs_view *view = atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
+    const struct vs_view *view =
+        atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
     unsigned n_groups = 0, hits = 0;
     make_keys(c, s, b, view, pkts, n);
     if (c->emc.n_entries != 0)

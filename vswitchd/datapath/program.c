@@ -11,7 +11,8 @@ enum {
 
 /* Address space per size class; pages appear when they are used. 128 bytes: 2 M programs of one output each. */
 static const size_t arena_bytes[VS_PROGRAM_CLASSES] = {
-    256u << 20, 256u << 20, 128u << 20, 64u << 20, 64u << 20, 64u << 20, 64u << 20, 64u << 20, 64u << 20, 64u << 20,
+    256u << 20, 256u << 20, 128u << 20, 64u << 20, 64u << 20,
+    64u << 20,  64u << 20,  64u << 20,  64u << 20, 64u << 20,
 };
 
 static void *map_zero(size_t size)
@@ -49,7 +50,8 @@ void vs_programs_destroy(struct vs_programs *ps)
 
 static struct vs_program *slot_at(const struct vs_programs *ps, unsigned size_class, uint32_t i)
 {
-    return (struct vs_program *)(void *)(ps->classes[size_class].base + ((size_t)i * VS_PROGRAM_SIZE0 << size_class));
+    return (struct vs_program *)(void *)(ps->classes[size_class].base +
+                                         ((size_t)i * VS_PROGRAM_SIZE0 << size_class));
 }
 
 static struct vs_program *slot_alloc(struct vs_programs *ps, size_t size)
@@ -103,9 +105,11 @@ struct vs_program *vs_programs_intern(struct vs_programs *ps, const struct vs_dr
     uint32_t hash = path_hash(d);
     struct vs_program **chain = &ps->index[hash & ps->index_mask];
     for (struct vs_program *p = *chain; p != NULL; p = p->next)
-        if (p->hash == hash && p->n_rules == d->n_rules && memcmp(p->rules, d->rules, d->n_rules * sizeof d->rules[0]) == 0)
+        if (p->hash == hash && p->n_rules == d->n_rules &&
+            memcmp(p->rules, d->rules, d->n_rules * sizeof d->rules[0]) == 0)
             return p;
-    size_t size = sizeof(struct vs_program) + d->n_rules * sizeof d->rules[0] + d->n_actions * sizeof d->actions[0];
+    size_t size =
+        sizeof(struct vs_program) + d->n_rules * sizeof d->rules[0] + d->n_actions * sizeof d->actions[0];
     struct vs_program *p = slot_alloc(ps, size);
     if (p == NULL) {
         vs_count(&ps->refused, 1);
@@ -114,7 +118,8 @@ struct vs_program *vs_programs_intern(struct vs_programs *ps, const struct vs_dr
     fill(p, d, hash);
     p->next = *chain;
     *chain = p;
-    atomic_store_explicit(&p->state, VS_PROGRAM_LIVE, memory_order_release); /* pairs with vs_programs_harvest */
+    atomic_store_explicit(&p->state, VS_PROGRAM_LIVE,
+                          memory_order_release); /* pairs with vs_programs_harvest */
     vs_count(&ps->live, 1);
     return p;
 }
@@ -131,7 +136,8 @@ static void retire_if_dead(struct vs_programs *ps, struct vs_program *p)
         at = &(*at)->next;
     *at = p->next;
     vs_count(&ps->live, (uint64_t)-1);
-    atomic_store_explicit(&p->state, VS_PROGRAM_RETIRED, memory_order_release); /* pairs with vs_programs_harvest */
+    atomic_store_explicit(&p->state, VS_PROGRAM_RETIRED,
+                          memory_order_release); /* pairs with vs_programs_harvest */
 }
 
 bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch)
@@ -155,7 +161,8 @@ bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch)
             return ps->sweep_epoch != epoch;
         }
         struct vs_program *p = slot_at(ps, ps->sweep_class, ps->sweep_at++);
-        uint32_t state = atomic_load_explicit(&p->state, memory_order_acquire); /* pairs with FREE in harvest */
+        uint32_t state =
+            atomic_load_explicit(&p->state, memory_order_acquire); /* pairs with FREE in harvest */
         if (state == VS_PROGRAM_LIVE) {
             retire_if_dead(ps, p);
         } else if (state == VS_PROGRAM_FREE) {
@@ -169,7 +176,8 @@ bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch)
 
 static void harvest_one(struct vs_program *p)
 {
-    uint64_t packets = vs_count_read(&p->packets), bytes = vs_count_read(&p->bytes), used = vs_count_read(&p->used_ms);
+    uint64_t packets = vs_count_read(&p->packets), bytes = vs_count_read(&p->bytes),
+             used = vs_count_read(&p->used_ms);
     uint64_t dp = packets - p->taken_packets, db = bytes - p->taken_bytes;
     if (dp == 0 && db == 0)
         return;
@@ -189,14 +197,17 @@ static void harvest_one(struct vs_program *p)
 void vs_programs_harvest(struct vs_programs *ps)
 {
     for (unsigned c = 0; c < VS_PROGRAM_CLASSES; c++) {
-        uint32_t n = atomic_load_explicit(&ps->classes[c].n, memory_order_acquire); /* pairs with slot_alloc */
+        uint32_t n =
+            atomic_load_explicit(&ps->classes[c].n, memory_order_acquire); /* pairs with slot_alloc */
         for (uint32_t i = 0; i < n; i++) {
             struct vs_program *p = slot_at(ps, c, i);
-            uint32_t state = atomic_load_explicit(&p->state, memory_order_acquire); /* pairs with intern and retire */
+            uint32_t state =
+                atomic_load_explicit(&p->state, memory_order_acquire); /* pairs with intern and retire */
             if (state == VS_PROGRAM_LIVE || state == VS_PROGRAM_RETIRED)
                 harvest_one(p);
             if (state == VS_PROGRAM_RETIRED)
-                atomic_store_explicit(&p->state, VS_PROGRAM_FREE, memory_order_release); /* pairs with sweep */
+                atomic_store_explicit(&p->state, VS_PROGRAM_FREE,
+                                      memory_order_release); /* pairs with sweep */
         }
     }
 }

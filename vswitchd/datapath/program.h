@@ -26,25 +26,31 @@ enum {
     VS_PROGRAM_SIZE0 = 128,
 };
 
-enum vs_program_state { VS_PROGRAM_FREE, VS_PROGRAM_LIVE, VS_PROGRAM_RETIRED, VS_PROGRAM_LISTED /* on the core's free list */ };
+enum vs_program_state {
+    VS_PROGRAM_FREE,
+    VS_PROGRAM_LIVE,
+    VS_PROGRAM_RETIRED,
+    VS_PROGRAM_LISTED /* on the core's free list */
+};
 
 struct vs_program {
     /* line 0: the owning core writes */
     uint64_t packets, bytes, used_ms;
-    struct vs_program *next;   /* in the index, or in the free list */
-    uint32_t batch;            /* last batch that used it ... */
-    uint16_t group;            /* ... and as which group */
+    struct vs_program *next; /* in the index, or in the free list */
+    uint32_t batch;          /* last batch that used it ... */
+    uint16_t group;          /* ... and as which group */
     uint16_t n_rules;
     uint16_t n_actions;
-    uint8_t drop;              /* reason when nothing is done with the packet */
-    uint8_t single_output;     /* one action: output to one real port */
+    uint8_t drop;          /* reason when nothing is done with the packet */
+    uint8_t single_output; /* one action: output to one real port */
     uint32_t hash;
     uint8_t size_class;
     uint8_t pad[3];
-    _Atomic uint32_t state;    /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
+    _Atomic uint32_t
+        state; /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
     /* line 1: the control thread writes */
     uint64_t taken_packets, taken_bytes;
-    struct vs_rule *rules[];   /* n_rules, then the actions */
+    struct vs_rule *rules[]; /* n_rules, then the actions */
 };
 
 static inline const struct vs_action *vs_program_actions(const struct vs_program *p)
@@ -72,10 +78,10 @@ struct vs_programs {
     uint32_t index_mask;
     struct vs_program_class classes[VS_PROGRAM_CLASSES];
     uint32_t sweep_class, sweep_at;
-    uint64_t sweep_epoch;           /* epoch of the sweep under way, or of the last one */
+    uint64_t sweep_epoch; /* epoch of the sweep under way, or of the last one */
     bool sweeping;
-    _Atomic uint64_t swept;         /* last epoch fully swept; pairs with the control thread's check */
-    uint64_t live, refused;         /* owner writes */
+    _Atomic uint64_t swept; /* last epoch fully swept; pairs with the control thread's check */
+    uint64_t live, refused; /* owner writes */
 };
 
 int vs_programs_init(struct vs_programs *ps); /* 0 or -ENOMEM */

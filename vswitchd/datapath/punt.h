@@ -28,8 +28,8 @@ VS_ASSERT_SIZE(struct vs_punt_record, 40);
 #ifndef VS_CDEF
 struct vs_punt_ring {
     uint8_t *bytes;
-    uint32_t size; /* power of two */
-    int event_fd;  /* shared by all rings of the datapath */
+    uint32_t size;                          /* power of two */
+    int event_fd;                           /* shared by all rings of the datapath */
     _Atomic uint64_t head VS_CACHE_ALIGNED; /* the core writes; pairs with take */
     uint64_t packets, refused;              /* the core writes */
     _Atomic uint64_t tail VS_CACHE_ALIGNED; /* the control thread writes; pairs with put */

@@ -98,7 +98,8 @@ void vs_core_sleep(struct vs_core *c)
 
 void vs_core_wake(struct vs_core *c)
 {
-    atomic_thread_fence(memory_order_seq_cst); /* what was changed before is seen by a core that goes to sleep after */
+    atomic_thread_fence(
+        memory_order_seq_cst); /* what was changed before is seen by a core that goes to sleep after */
     uint64_t one = 1;
     ssize_t done = write(c->wake_fd, &one, sizeof one);
     (void)done; /* EAGAIN: it is readable already */

@@ -42,7 +42,8 @@ static bool ring_put(struct ring *r, const struct vs_packet *p, const uint8_t *f
     return ok;
 }
 
-static int test_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static int test_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                   struct vs_port_counters *c)
 {
     struct test_port *t = (struct test_port *)port;
     struct ring *r = &t->rx[rxq];
@@ -70,7 +71,8 @@ static void test_release(struct vs_port *port, unsigned rxq)
     vs_spin_unlock(&r->lock);
 }
 
-static void test_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static void test_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+                    struct vs_port_counters *c)
 {
     struct test_port *t = (struct test_port *)port;
     for (int i = 0; i < n; i++) {

@@ -65,12 +65,12 @@ def test_idle_core_sleeps_and_a_frame_wakes_it(box: Threaded) -> None:
     box.rule(1, (), dp.output(2))
     assert box.dp.core_stats()[0].sleeps == 0  # "never" is what a datapath starts with
     box.dp.set_idle_sleep(0)
-    for i in range(1, 20):
+    for i in range(1, 5):
         before = box.dp.core_stats()[0].sleeps
-        until(lambda before=before: box.dp.core_stats()[0].sleeps > before or i < 2)  # type: ignore[misc]
+        until(lambda floor=before: box.dp.core_stats()[0].sleeps > floor)
         box.feed(1, FRAME)
         box.quiet(1, i)
-    assert len(box.take_from(box.ports[2])) == 19
+    assert len(box.take_from(box.ports[2])) == 4
     stats = box.dp.core_stats()[0]
     assert stats.sleeps > 0
     assert stats.asleep_cycles > 0
@@ -99,7 +99,10 @@ def test_a_sleeping_core_does_not_hold_up_removal(box: Threaded) -> None:
 @pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 def test_queues_are_spread_pinned_and_moved(box: Threaded) -> None:
     box.dp.set_cores(CPUS)
-    assert sorted(r.cpu for r in box.dp.rxq_stats()) in ([CPUS[0], CPUS[0], CPUS[1]], [CPUS[0], CPUS[1], CPUS[1]])
+    assert sorted(r.cpu for r in box.dp.rxq_stats()) in (
+        [CPUS[0], CPUS[0], CPUS[1]],
+        [CPUS[0], CPUS[1], CPUS[1]],
+    )
     box.dp.assign_rxqs({("p1", 0): CPUS[1]})
     rows = {r.port: r for r in box.dp.rxq_stats()}
     assert (rows["p1"].cpu, rows["p1"].pinned) == (CPUS[1], True)

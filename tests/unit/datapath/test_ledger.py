@@ -12,7 +12,12 @@ from tests.fakes.switchbox import SwitchBox
 from vswitchd.datapath import dp
 
 NORMAL, FLOOD, ALL, CONTROLLER, TABLE = 0xFFFFFFFA, 0xFFFFFFFB, 0xFFFFFFFC, 0xFFFFFFFD, 0xFFFFFFF9
-UDP_FRAME = bytes(Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01") / IP(src="10.0.0.1", dst="10.0.0.2", ttl=1) / UDP(dport=80) / (b"x" * 300))
+UDP_FRAME = bytes(
+    Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
+    / IP(src="10.0.0.1", dst="10.0.0.2", ttl=1)
+    / UDP(dport=80)
+    / (b"x" * 300)
+)
 DOWN, NO_RECV, NO_FWD, NO_PACKET_IN = 1, 4, 32, 64
 
 
@@ -42,7 +47,9 @@ def drops(box: SwitchBox, number: int = 1) -> dict[str, int]:
         ("runt", (dp.drop("runt"),)),
     ],
 )
-def test_a_packet_that_ends_in_the_pipeline(box: SwitchBox, reason: str, actions: tuple[dp.Action, ...] | None) -> None:
+def test_a_packet_that_ends_in_the_pipeline(
+    box: SwitchBox, reason: str, actions: tuple[dp.Action, ...] | None
+) -> None:
     if actions is not None:
         box.rule(1, (), *actions)
     assert box.send(1, UDP_FRAME) == {}
@@ -55,7 +62,15 @@ def test_a_runt_has_a_name(box: SwitchBox) -> None:
     assert drops(box) == {"runt": 1}
 
 
-@pytest.mark.parametrize(("number", "bits", "reason"), [(1, DOWN, "port_down"), (1, NO_RECV, "no_recv"), (2, DOWN, "egress_blocked"), (2, NO_FWD, "egress_blocked")])
+@pytest.mark.parametrize(
+    ("number", "bits", "reason"),
+    [
+        (1, DOWN, "port_down"),
+        (1, NO_RECV, "no_recv"),
+        (2, DOWN, "egress_blocked"),
+        (2, NO_FWD, "egress_blocked"),
+    ],
+)
 def test_port_configuration(box: SwitchBox, number: int, bits: int, reason: str) -> None:
     box.rule(1, (), dp.output(2))
     box.ports[number].set_config(bits)
@@ -107,7 +122,15 @@ def test_transmit_drops_are_the_other_ports(box: SwitchBox) -> None:
 
 
 def test_output_then_edit_then_output(box: SwitchBox) -> None:
-    box.rule(1, (), dp.output(2), dp.set_field("ETH_DST", 0x0200000000AA), dp.push_vlan(), dp.set_field("VLAN_VID", 0x1007), dp.output(3))
+    box.rule(
+        1,
+        (),
+        dp.output(2),
+        dp.set_field("ETH_DST", 0x0200000000AA),
+        dp.push_vlan(),
+        dp.set_field("VLAN_VID", 0x1007),
+        dp.output(3),
+    )
     out = box.send(1, UDP_FRAME)
     changed = Ether(UDP_FRAME)
     want = Ether(dst="02:00:00:00:00:aa", src=changed.src) / Dot1Q(vlan=7) / changed.payload
@@ -173,7 +196,9 @@ def test_patch_ports_join_bridges(box: SwitchBox) -> None:
     far = box.add_port(5, other)
     box.patch(10, box.bridge, 11, other)
     box.rule(1, (), dp.output(10), dp.set_field("ETH_DST", 7), dp.output(2))
-    other.add_rule(dp.RuleSpec(0, 1, (("IN_PORT", 11, 0xFFFFFFFF),), apply=(dp.set_field("ETH_SRC", 9), dp.output(5))))
+    other.add_rule(
+        dp.RuleSpec(0, 1, (("IN_PORT", 11, 0xFFFFFFFF),), apply=(dp.set_field("ETH_SRC", 9), dp.output(5)))
+    )
     other.commit()
     assert box.send(1, UDP_FRAME) == {2: [b"\0\0\0\0\0\7" + UDP_FRAME[6:]]}
     assert box.take_from(far) == [UDP_FRAME[:6] + b"\0\0\0\0\0\x09" + UDP_FRAME[12:]]
@@ -203,7 +228,9 @@ def test_too_many_copies_drop_with_a_name(box: SwitchBox) -> None:
 
 def test_an_endless_program_is_refused(box: SwitchBox) -> None:
     for table in range(8):
-        box.rule(1, (), *[dp.set_field("ETH_DST", 1)] * 200, table=table, goto=table + 1 if table < 7 else None)
+        box.rule(
+            1, (), *[dp.set_field("ETH_DST", 1)] * 200, table=table, goto=table + 1 if table < 7 else None
+        )
     box.send(1, UDP_FRAME)
     assert drops(box) == {"pipeline_limit": 1}
 
@@ -211,7 +238,14 @@ def test_an_endless_program_is_refused(box: SwitchBox) -> None:
 def test_the_cache_is_bounded_and_right_when_full(box: SwitchBox) -> None:
     small = SwitchBox(3, emc_entries=16)
     for port in range(64):
-        small.bridge.add_rule(dp.RuleSpec(0, 1, (("ETH_TYPE", 0x800, 0xFFFF), ("IP_PROTO", 17, 255), ("TP_DST", port, 0xFFFF)), apply=(dp.output(2 + port % 2),)))
+        small.bridge.add_rule(
+            dp.RuleSpec(
+                0,
+                1,
+                (("ETH_TYPE", 0x800, 0xFFFF), ("IP_PROTO", 17, 255), ("TP_DST", port, 0xFFFF)),
+                apply=(dp.output(2 + port % 2),),
+            )
+        )
     small.bridge.commit()
     frames = [bytes(Ether() / IP() / UDP(dport=p)) for p in range(64)]
     for _ in range(3):
