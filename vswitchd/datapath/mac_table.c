@@ -375,20 +375,25 @@ void vs_mac_stats(const vs_mac_table *t, struct vs_mac_stats *to)
     to->ageing_s = atomic_load_explicit(&t->ageing_s, memory_order_relaxed);
 }
 
-uint32_t vs_mac_stress(vs_mac_table *t, uint32_t seed, uint32_t macs, uint32_t n)
+uint32_t vs_mac_stress(vs_mac_table *t, uint32_t seed, uint32_t n)
 {
+    enum { MACS = 32 }; /* twice what a bucket holds: entries are replaced all the time */
+    uint8_t macs[MACS][6];
     uint32_t wrong = 0, r = seed | 1;
+    for (uint32_t i = 0, found = 0; found < MACS; i++) {
+        memcpy(macs[found], (const uint8_t[6]){2}, 6);
+        vs_put_be32(macs[found] + 2, i);
+        found += bucket_of(t, make_id(macs[found], 1)) == t->buckets;
+    }
     for (uint32_t i = 0; i < n; i++) {
-        uint8_t mac[6] = {2};
         r ^= r << 13; /* xorshift32 */
         r ^= r >> 17;
         r ^= r << 5;
-        uint32_t who = (r >> 8) % macs;
-        vs_put_be32(mac + 2, who);
+        uint32_t who = (r >> 8) % MACS;
         if (r & 1)
-            vs_mac_learn(t, mac, 1, who * 4 + 1 + (r >> 1 & 3), 1 + (i >> 12));
-        uint32_t port = vs_mac_lookup(t, mac, 1, 1 + (i >> 12));
-        wrong += port != 0 && (port - 1) / 4 != who;
+            vs_mac_learn(t, macs[who], 1, who * 4 + 1 + (r >> 1 & 3), 1 + (i >> 12));
+        uint32_t port = vs_mac_lookup(t, macs[(r >> 16) % MACS], 1, 1 + (i >> 12));
+        wrong += port != 0 && (port - 1) / 4 != (r >> 16) % MACS;
     }
     return wrong;
 }

@@ -48,8 +48,8 @@ uint32_t vs_mac_expire(vs_mac_table *t, uint32_t now_s);
 uint32_t vs_mac_dump(vs_mac_table *t, struct vs_mac_entry *to, uint32_t max, uint32_t now_s);
 void vs_mac_stats(const vs_mac_table *t, struct vs_mac_stats *to);
 
-/* For the stress test: n rounds of learn and lookup of `macs` addresses, the port of each one always in its own range. Returns how
- * many lookups answered a port that the address never had. Run it in several threads. */
-uint32_t vs_mac_stress(vs_mac_table *t, uint32_t seed, uint32_t macs, uint32_t n);
+/* For the stress test: n rounds of learn and lookup of addresses that all fall into one bucket, the port of each one always
+ * in its own range. Returns how many lookups answered a port that the address never had. Run it in several threads. */
+uint32_t vs_mac_stress(vs_mac_table *t, uint32_t seed, uint32_t n);
 
 #endif
