@@ -36,7 +36,7 @@ $(READY): pyproject.toml deploy/build-deps.sh
 	@PYTHON="$(PYTHON)" deploy/build-deps.sh
 	@test -x $(PY) || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
-	  print("\n".join(p["project"]["dependencies"] + p["project"]["optional-dependencies"]["test"] + p["build-system"]["requires"]))' \
+	  print("\n".join(p["project"]["dependencies"] + p["project"]["optional-dependencies"]["test"] + p["build-system"]["requires"] + ["editables"]))' \
 	  >$(VENV)/requirements.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .

@@ -1,8 +1,8 @@
 """The metrics page: the smallest HTTP/1.1 server that Prometheus, curl and a load balancer's probe need.
 
 GET and HEAD of /metrics, /-/healthy and /-/ready; one request per connection. A request that is too long, too
-slow or malformed is answered (or just closed) on its own connection. Rendering happens on the control thread from
-counters that the cores write anyway: no core waits for a scrape.
+slow or malformed is answered (or just closed) on its own connection. Rendering happens on the control thread
+from counters that the cores write anyway: no core waits for a scrape.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class MetricsServer:
             encode, kind = choose_encoder(accept)
             try:
                 return 200, kind, encode(self._registry)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a scrape must not end the daemon
                 _log.exception("the metrics page could not be made")
                 return 500, PLAIN, b"internal error; the vswitchd log has the details\n"
         if path == "/-/healthy":
