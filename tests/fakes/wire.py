@@ -22,6 +22,7 @@ VNET = struct.Struct(
     "=BBHHHH"
 )  # struct virtio_net_hdr: flags, gso type, header length, gso size, csum start, csum offset
 AUX = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
+_PATTERN = bytes(i * 7 % 251 for i in range(251))  # a prime length: no power of two repeats
 EXPERIMENTAL = 0x88B5  # the Ethertype of test frames: the kernel sends none of its own with it
 
 
@@ -55,7 +56,8 @@ def ip(*words):
 
 def frame(length, seed=0, ethertype=EXPERIMENTAL):
     """A test frame of that many bytes (14 at least), different for each seed."""
-    body = bytes((i * 7 + seed * 13 + (i >> 8)) & 0xFF for i in range(length - 14))
+    start = seed * 13 % 251
+    body = (_PATTERN * (length // 251 + 2))[start : start + length - 14]
     return bytes.fromhex("0200000000aa0200000000bb") + struct.pack("!H", ethertype) + body
 
 

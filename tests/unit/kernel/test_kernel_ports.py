@@ -232,12 +232,12 @@ def test_a_tap_made_by_the_administrator_is_taken_and_left(ports):
 def test_the_kernel_tells_what_it_dropped(ports):
     veth()
     port = ports.open("v0", "system")
-    assert port.status().metrics[("vs_kernel_rx_dropped", ())] == 0
+    assert port.status().metrics[("vs_kernel_rx_dropped_total", ())] == 0
     wire = Wire("v1")
     for _ in range(20000):
         wire.send(frame(1500))
     wire.close()
-    assert port.status().metrics[("vs_kernel_rx_dropped", ())] > 0
+    assert port.status().metrics[("vs_kernel_rx_dropped_total", ())] > 0
 
 
 def test_errors_say_what_to_do(ports):

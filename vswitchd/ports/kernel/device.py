@@ -47,6 +47,7 @@ class KernelPort:
         self.config = config
         self._env = env
         self._where: links.Where = None
+        self._stopped = False
         self.link: Link | None = None
         """The interface as last told; None: there is none."""
         self.error: str | None = None
@@ -145,6 +146,8 @@ class KernelPort:
         return {}
 
     def stop(self) -> None:
-        """Let go of the interface."""
-        self._monitor.unwatch(self._changed)
-        self._swap(-1)
+        """Let go of the interface. A second call does nothing."""
+        if not self._stopped:
+            self._stopped = True
+            self._monitor.unwatch(self._changed)
+            self._swap(-1)

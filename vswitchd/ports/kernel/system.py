@@ -137,7 +137,7 @@ class SystemPort(KernelPort):
     def _metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         with contextlib.suppress(OSError):  # reading clears it
             self._dropped += struct.unpack("=II", self._sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
-        return {("vs_kernel_rx_dropped", ()): float(self._dropped)}
+        return {("vs_kernel_rx_dropped_total", ()): float(self._dropped)}
 
     def stop(self) -> None:
         """Leave the interface; promiscuous mode ends."""
