@@ -9,7 +9,6 @@ import struct
 from collections.abc import Sequence
 
 from fakes.mock_guest import MODERN, Guest, Ring, bits
-
 from vswitchd.ports.vhostuser.messages import HEADER, Request
 
 PROTOCOL_FEATURES = 30
@@ -64,7 +63,9 @@ def set_up(guest: Guest, rings: dict[int, Ring], features: int, eventfds: dict[i
 class FrontEnd:
     """A guest with queue pairs that talks over a blocking socket."""
 
-    def __init__(self, sock: socket.socket, *, pairs: int = 1, features: int = MODERN, size: int = 256) -> None:
+    def __init__(
+        self, sock: socket.socket, *, pairs: int = 1, features: int = MODERN, size: int = 256
+    ) -> None:
         self.sock = sock
         self.features = features | bits(PROTOCOL_FEATURES)
         self.guest = Guest()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fakes.mock_guest import MODERN, Guest, Ring
-
 from vswitchd.datapath.dp import ffi, lib
 
 STRIDE = 70000
@@ -34,16 +33,25 @@ class LoosePort:
             mapping = lib.vs_guest_map_new(region.fd, region.offset, region.size, error)
             assert mapping != ffi.NULL, error[0]
             self.maps.append(mapping)
-            row.gpa, row.uva, row.size, row.host = region.gpa, region.uva, region.size, lib.vs_guest_map_host(mapping)
+            row.gpa, row.uva, row.size, row.host = (
+                region.gpa,
+                region.uva,
+                region.size,
+                lib.vs_guest_map_host(mapping),
+            )
         self.mem = lib.vs_guest_mem_new(rows, len(rows), error)
         assert self.mem != ffi.NULL, error[0]
         self.frames = ffi.new("uint8_t[]", 32 * STRIDE)
         self.lens = ffi.new("uint32_t[32]")
 
-    def start(self, index: int, ring: Ring, *, kick: int = -1, call: int = -1, err: int = -1, **changed: int) -> None:
+    def start(
+        self, index: int, ring: Ring, *, kick: int = -1, call: int = -1, err: int = -1, **changed: int
+    ) -> None:
         config = ffi.new("struct vs_vring_config *")
         config.features, config.size = self.features, ring.size
-        config.desc, config.avail, config.used = (self.guest.uva(a) for a in (ring.desc, ring.avail, ring.used))
+        config.desc, config.avail, config.used = (
+            self.guest.uva(a) for a in (ring.desc, ring.avail, ring.used)
+        )
         config.kick_fd, config.call_fd, config.err_fd = kick, call, err
         for name, value in changed.items():
             setattr(config, name, value)
@@ -64,7 +72,9 @@ class LoosePort:
         for i, frame in enumerate(frames):
             self.lens[i] = len(frame)
             ffi.memmove(self.frames + i * STRIDE, frame, len(frame))
-        lib.vs_port_test_tx(self.handle, core, self.frames, STRIDE, self.lens, len(frames), *csum, self.counters)
+        lib.vs_port_test_tx(
+            self.handle, core, self.frames, STRIDE, self.lens, len(frames), *csum, self.counters
+        )
 
     def info(self, ring: int) -> Any:
         info = ffi.new("struct vs_vhost_ring_info *")

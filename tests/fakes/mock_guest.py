@@ -6,6 +6,7 @@ methods that a well-behaved driver would use (send, post, take) are a thin layer
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import struct
@@ -98,8 +99,12 @@ class Ring:
     def hdr_len(self) -> int:
         return 12 if self.features & bits(MRG_RXBUF, VERSION_1) else 10
 
-    def set_desc(self, i: int, addr: int, length: int, flags: int = 0, nxt: int = 0, *, table: int | None = None) -> None:
-        self.guest.write((self.desc if table is None else table) + 16 * i, DESC.pack(addr, length, flags, nxt))
+    def set_desc(
+        self, i: int, addr: int, length: int, flags: int = 0, nxt: int = 0, *, table: int | None = None
+    ) -> None:
+        self.guest.write(
+            (self.desc if table is None else table) + 16 * i, DESC.pack(addr, length, flags, nxt)
+        )
 
     def offer(self, head: int, *, publish: bool = True) -> None:
         self.guest.write(self.avail + 4 + 2 * (self.idx % self.size), struct.pack("<H", head))
@@ -111,7 +116,9 @@ class Ring:
         value = self.idx if idx is None else idx
         self.guest.write(self.avail + 2, struct.pack("<H", value & 0xFFFF))
 
-    def chain(self, buffers: list[tuple[int, int]], flags: int = 0, *, indirect: bool = False, publish: bool = True) -> int:
+    def chain(
+        self, buffers: list[tuple[int, int]], flags: int = 0, *, indirect: bool = False, publish: bool = True
+    ) -> int:
         """Offer (address, length) buffers as one chain. Returns the head."""
         n = 1 if indirect else len(buffers)
         ids = [self.free.pop(0) for _ in range(n)]
@@ -155,12 +162,14 @@ class Ring:
             self.seen += 1
         return out
 
-    def send(self, frame: bytes, *, header: bytes | None = None, cuts: tuple[int, ...] = (), indirect: bool = False) -> int:
+    def send(
+        self, frame: bytes, *, header: bytes | None = None, cuts: tuple[int, ...] = (), indirect: bool = False
+    ) -> int:
         """Offer header and frame for transmission, cut into descriptors at the given byte offsets."""
         data = (bytes(self.hdr_len) if header is None else header) + frame
         edges = [0, *cuts, len(data)]
         buffers = []
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in itertools.pairwise(edges):
             at = self.guest.alloc(b - a)
             self.guest.write(at, data[a:b])
             buffers.append((at, b - a))

@@ -78,7 +78,11 @@ CHAINS = {
     "unknown flag": ([(0x4000, 76, 8, 0)], [], "flags"),
     "all flags": ([(0x4000, 76, 0xFFFF, 0)], [], "flags"),
     "indirect and next": ([(0x5000, 16, INDIRECT | NEXT, 1), GOOD], [GOOD], "flags"),
-    "indirect in indirect": ([(0x5000, 32, INDIRECT, 0)], [(0x5000, 16, INDIRECT, 0), GOOD], "nested_indirect"),
+    "indirect in indirect": (
+        [(0x5000, 32, INDIRECT, 0)],
+        [(0x5000, 16, INDIRECT, 0), GOOD],
+        "nested_indirect",
+    ),
     "indirect in indirect, later": (
         [(0x5000, 32, INDIRECT, 0)],
         [(0x4000, 76, NEXT, 1), (0x5000, 16, INDIRECT, 0)],
@@ -90,7 +94,11 @@ CHAINS = {
     "table longer than the queue": ([(0x5000, 16 * (SIZE + 1), INDIRECT, 0)], [GOOD], "indirect_table"),
     "table of 4 GB": ([(0x5000, 0xFFFFFFF0, INDIRECT, 0)], [GOOD], "indirect_table"),
     "table outside memory": ([(TOP, 16, INDIRECT, 0)], [], "indirect_table"),
-    "loop in a table": ([(0x5000, 32, INDIRECT, 0)], [(0x4000, 1, NEXT, 1), (0x4000, 1, NEXT, 0)], "too_many_pieces"),
+    "loop in a table": (
+        [(0x5000, 32, INDIRECT, 0)],
+        [(0x4000, 1, NEXT, 1), (0x4000, 1, NEXT, 0)],
+        "too_many_pieces",
+    ),
     "next outside the table": ([(0x5000, 32, INDIRECT, 0)], [(0x4000, 76, NEXT, 2), GOOD], "next_range"),
     "chain into a table, too long": (
         [(0x4000, 76, NEXT, 1), (0x5000, 0x400, INDIRECT, 0)],

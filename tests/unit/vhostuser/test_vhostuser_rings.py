@@ -102,7 +102,9 @@ def test_mergeable_frames_span_buffers(loose, size):
     port.tx(*sent)
     got = ring.received()
     assert [f for _, f in got] == sent
-    assert [struct.unpack_from("<H", h, 10)[0] for h, _ in got] == [-(-(n + 12) // size) for n in (60, 1514, 9000, 64)]
+    assert [struct.unpack_from("<H", h, 10)[0] for h, _ in got] == [
+        -(-(n + 12) // size) for n in (60, 1514, 9000, 64)
+    ]
 
 
 def test_without_mergeable_a_long_frame_is_dropped_alone(loose):
@@ -122,7 +124,9 @@ def test_full_ring_drops_by_name_and_keeps_half_frames_back(loose):
     port.start(0, ring)
     for _ in range(3):
         ring.post(100)
-    port.tx(frame(60), frame(400), frame(61))  # the second needs five buffers: it and what follows wait, then drop
+    port.tx(
+        frame(60), frame(400), frame(61)
+    )  # the second needs five buffers: it and what follows wait, then drop
     assert [f for _, f in ring.received()] == [frame(60)]
     assert port.drops() == {"tx_ring_full": 2}
     assert port.info(0).stats.full == 2

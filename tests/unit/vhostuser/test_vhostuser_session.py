@@ -193,7 +193,9 @@ def test_new_memory_table_restarts_rings(bench):
 
 
 def test_slots_are_added_and_removed(bench):
-    b = bench(guest=Guest([Region(0, 0x10000000, 1 << 20), Region(1 << 20, 0x20000000, 1 << 20, offset=8192)]))
+    b = bench(
+        guest=Guest([Region(0, 0x10000000, 1 << 20), Region(1 << 20, 0x20000000, 1 << 20, offset=8192)])
+    )
     b.start()
     extra = Region(1 << 30, 0x30000000, 1 << 20)
     payload = fe.region(extra.gpa, extra.size, extra.uva, 0)

@@ -1,0 +1,372 @@
+"""The port types over real sockets: both modes, reconnects, a second front-end, paths and their errors, status and metrics."""
+
+import asyncio
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from fakes import front_end as fe
+
+from vswitchd.datapath.dp import ffi, lib
+from vswitchd.ports.base import PortConfig, PortEnv, PortError, open_port, types
+from vswitchd.ports.vhostuser import CLIENT, SERVER, sockets
+from vswitchd.ports.vhostuser.messages import Request
+
+FRAME = bytes(range(60))
+
+
+class World:
+    """Ports, front-ends and the changes that were announced."""
+
+    def __init__(self, directory):
+        self.dir = directory
+        self.changes = []
+        self.ports, self.fronts, self.servers = [], [], []
+
+    def port(self, name="vh0", type_=SERVER, **how):
+        options = {k.replace("_", "-"): v for k, v in how.pop("options", {}).items()}
+        env = PortEnv(asyncio.get_running_loop(), self.dir, self.changes.append)
+        port = open_port(PortConfig(name, type_, options, **how), env)
+        self.ports.append(port)
+        return port
+
+    def listen(self, name="fe.sock"):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(self.dir / name))
+        server.listen(1)
+        server.settimeout(10)
+        self.servers.append(server)
+        return server
+
+    async def front(self, name="vh0", sock=None, **how):
+        """A front-end whose rings run; blocking calls are made on a thread."""
+        if sock is None:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(self.dir / name))
+        front = fe.FrontEnd(sock, **how)
+        self.fronts.append(front)
+        await asyncio.to_thread(front.start)
+        return front
+
+    def close(self):
+        for front in self.fronts:
+            front.close()
+        for server in self.servers:
+            server.close()
+        for port in self.ports:
+            port.stop()
+            lib.vs_synchronize()
+            lib.vs_port_destroy(port.handle)
+
+
+def run(directory, main):
+    """Run main(world) on a loop; afterwards no descriptor and no mapping of guest memory is left."""
+    before = leftovers()
+
+    async def body():
+        world = World(directory)
+        try:
+            await main(world)
+        finally:
+            world.close()
+
+    asyncio.run(body())
+    assert leftovers() == before
+
+
+def leftovers():
+    maps = Path("/proc/self/maps").read_text()
+    return len(os.listdir("/proc/self/fd")), maps.count("memfd:guest")
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the port has no event for tests
+            await asyncio.sleep(0.001)
+
+
+def bounce(port):
+    """What the port receives it sends back."""
+    c = ffi.new("struct vs_port_counters *")
+    n = ffi.new("uint64_t *")
+    lib.vs_port_test_forward(port.handle, 0, port.handle, 0, 100, n, c, c)
+    return n[0]
+
+
+def check_echo(front, port, pair=0):
+    front.rings[2 * pair].post(2000)
+    front.rings[2 * pair + 1].send(FRAME)
+    assert bounce(port) == 1
+    assert [f for _, f in front.rings[2 * pair].received()] == [FRAME]
+
+
+def test_both_types_are_registered():
+    assert {SERVER, CLIENT} <= set(types())
+
+
+def test_server_mode(tmp_path):
+    async def main(world):
+        port = world.port()
+        assert not port.status().link_up
+        front = await world.front()
+        status = port.status()
+        assert status.link_up
+        assert lib.vs_port_link(port.handle) == 1
+        assert status.info["mode"] == "server"
+        assert status.info["status"] == "connected"
+        assert status.info["socket"] == str(tmp_path / "vh0")
+        assert status.info["num_of_vrings"] == "2"
+        assert status.info["vring_1_size"] == "256"
+        assert status.info["numa"] == "0"
+        assert "net_mrg_rxbuf" in status.info["feature_names"]
+        check_echo(front, port)
+        assert world.changes
+        assert port.status().metrics["vs_vhost_kicks_total", (("ring", "1"), ("state", "sent"))] == 1
+
+    run(tmp_path, main)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_client_mode_tries_until_there_is_a_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(sockets, "FIRST_WAIT", 0.01)
+
+    async def main(world):
+        port = world.port(type_=CLIENT, options={"vhost_server_path": str(tmp_path / "fe.sock")})
+        await asyncio.sleep(0)
+        assert port.status().info["mode"] == "client"
+        assert port.status().info["status"] == "disconnected"
+        server = world.listen()
+        for _ in range(3):
+            sock, _ = await asyncio.to_thread(server.accept)
+            front = await world.front(sock=sock)
+            check_echo(front, port)
+            sock.close()
+            await until(lambda: not port.status().link_up)
+        assert port.status().metrics["vs_vhost_reconnects_total", ()] == 2
+
+    run(tmp_path, main)
+
+
+def test_server_outlives_front_ends(tmp_path):
+    async def main(world):
+        port = world.port()
+        for turn in range(20):
+            front = await world.front()
+            check_echo(front, port)
+            world.fronts.remove(front)
+            front.close()
+            await until(lambda: port.status().info["status"] == "disconnected")
+            assert not port.status().link_up
+            assert port.status().metrics["vs_vhost_reconnects_total", ()] == turn
+
+    run(tmp_path, main)
+
+
+def test_front_end_lost_in_every_state(tmp_path):
+    """The connection ends after each message of the set-up, cleanly or in the middle of it."""
+
+    async def main(world):
+        port = world.port()
+        front = fe.FrontEnd(socket.socket(socket.AF_UNIX))
+        steps = list(fe.set_up(front.guest, front.rings, front.features, front.events))
+        count = 0
+        for last in range(len(steps)):
+            for cut in (0, 5):
+                front.sock.close()
+                front.sock = socket.socket(socket.AF_UNIX)
+                front.sock.connect(str(tmp_path / "vh0"))
+                for data, fds in steps[:last]:
+                    front.send(data, fds)
+                data, fds = steps[last]
+                front.send(data[: len(data) - cut], fds)
+                front.sock.close()
+                count += 1
+                await until(lambda n=count: port._connects == n and port._connection is None)
+        front.close()
+        check_echo(await world.front(), port)
+
+    run(tmp_path, main)
+
+
+def test_second_front_end_is_refused(tmp_path):
+    async def main(world):
+        port = world.port()
+        first = await world.front()
+        with pytest.raises((ConnectionError, BrokenPipeError)):
+            await world.front()
+        check_echo(first, port)
+
+    run(tmp_path, main)
+
+
+def test_bad_message_costs_that_connection_only(tmp_path):
+    async def main(world):
+        port, other = world.port(), world.port("vh1")
+        front, peer = await world.front(), await world.front("vh1")
+        front.send(fe.message(Request.SET_VRING_NUM, fe.state(0, 3)))
+        await until(lambda: not port.status().link_up)
+        check_echo(peer, other)
+        check_echo(await world.front(), port)
+
+    run(tmp_path, main)
+
+
+def test_too_many_descriptors_in_one_message(tmp_path):
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        front.send(fe.message(Request.SET_OWNER), [front.events[0][0]] * 200)
+        await until(lambda: not port.status().link_up)
+
+    run(tmp_path, main)
+
+
+def test_a_front_end_that_reads_no_answers(tmp_path):
+    """Its answers pile up in the socket, not in our memory, and other ports go on."""
+
+    async def main(world):
+        port, other = world.port(), world.port("vh1")
+        front, peer = await world.front(), await world.front("vh1")
+        front.sock.setblocking(False)
+        question = fe.message(Request.GET_FEATURES) * 100
+        with pytest.raises(BlockingIOError):
+            while True:
+                front.sock.send(question)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+        assert len(port._connection._unsent) <= 64 * 20
+        check_echo(peer, other)
+
+    run(tmp_path, main)
+
+
+def test_queues_follow_the_guest(tmp_path):
+    async def main(world):
+        port = world.port()
+        front = await world.front(pairs=4)
+        assert lib.vs_port_n_rxq(port.handle) == 4
+        check_echo(front, port)
+        for index in (2, 3, 4, 5, 6, 7):
+            await asyncio.to_thread(front.send, fe.message(Request.SET_VRING_ENABLE, fe.state(index, 0)))
+        await asyncio.to_thread(front.ask, Request.GET_FEATURES)
+        assert lib.vs_port_n_rxq(port.handle) == 1
+        assert port.status().info["num_of_vrings"] == "2"
+        assert port.status().metrics["vs_vhost_ring_enabled", (("ring", "7"),)] == 0
+
+    run(tmp_path, main)
+
+
+def test_corrupt_ring_is_logged_once(tmp_path, caplog):
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        front.rings[1].publish(9999)
+        assert bounce(port) == 0
+        for _ in range(3):
+            port._look()
+        assert [r.message for r in caplog.records if "corrupt" in r.message] == [
+            "vh0: ring 1 is corrupt (avail_index) and stopped"
+        ]
+
+    run(tmp_path, main)
+
+
+def test_stop_while_connected(tmp_path):
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        port.stop()
+        assert not port.status().link_up
+        with pytest.raises((ConnectionError, BrokenPipeError)):
+            await asyncio.to_thread(front.ask, Request.GET_FEATURES)
+        assert not (tmp_path / "vh0").exists()
+
+    run(tmp_path, main)
+
+
+def test_reconfigure(tmp_path):
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        assert port.reconfigure(PortConfig("vh0", SERVER, {"tx-retries-max": "0"}, mtu_request=1000))
+        assert port.status().mtu == 1000
+        front.rings[0].post(4000)
+        front.rings[1].send(bytes(1100))
+        assert bounce(port) == 1
+        assert front.rings[0].received() == []  # longer than the MTU
+        check_echo(front, port)
+        assert not port.reconfigure(PortConfig("vh0", CLIENT, {"vhost-server-path": "/x"}))
+        with pytest.raises(PortError, match="tx-retries-max=33 is not a number from 0 to 32"):
+            port.reconfigure(PortConfig("vh0", SERVER, {"tx-retries-max": "33"}))
+
+    run(tmp_path, main)
+
+
+def refusal(tmp_path, **how):
+    async def main(world):
+        with pytest.raises(PortError) as caught:
+            world.port(**how)
+        main.text = str(caught.value)
+
+    run(tmp_path, main)
+    return main.text
+
+
+def test_paths_are_checked(tmp_path):
+    assert "is too long" in refusal(tmp_path, name="n" * 108)
+    assert "at most 107" in refusal(tmp_path, type_=CLIENT, options={"vhost_server_path": "/" + "x" * 107})
+    assert "needs options:vhost-server-path" in refusal(tmp_path, type_=CLIENT)
+    assert "holds no '/'" in refusal(tmp_path, name="../x")
+    (tmp_path / "vh0").write_text("precious")
+    assert "exists and is no socket" in refusal(tmp_path)
+    assert (tmp_path / "vh0").read_text() == "precious"
+
+
+def test_missing_directory(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "no permission" in refusal(tmp_path)
+
+
+def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
+    path = tmp_path / "vh0"
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    assert "does not listen" not in refusal(tmp_path, name="x" * 200)
+    stale.close()
+
+    async def main(world):
+        port = world.port()
+        check_echo(await world.front(), port)
+        with pytest.raises(PortError, match="another program listens"):
+            world.port()
+
+    run(tmp_path, main)
+
+
+def test_a_socket_file_that_somebody_replaced_is_left_alone(tmp_path):
+    path = tmp_path / "vh0"
+
+    async def main(world):
+        world.port()
+        path.rename(tmp_path / "moved")
+        path.write_text("mine")
+
+    run(tmp_path, main)
+    assert path.read_text() == "mine"
+
+
+def test_header_of_answers(tmp_path):
+    async def main(world):
+        world.port()
+        front = await world.front()
+        answer = await asyncio.to_thread(front.ask, Request.GET_VRING_BASE, fe.state(1, 0))
+        assert struct.unpack("=II", answer) == (1, 0)
+
+    run(tmp_path, main)
