@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "vsctl"
 _RETRY_SECONDS = 0.2
+_LOCK_SECONDS = 5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +68,13 @@ def _run(argv: list[str]) -> int:
         if result["next_cfg"] is None or not options.wait:
             return EXIT_OK
         wanted = {"next_cfg": result["next_cfg"], "interfaces": result["interfaces"]}
-        return _report(client.call("wait_cfg", wanted)["errors"], where)
+        try:
+            errors = client.call("wait_cfg", wanted)["errors"]
+        except RpcError as error:
+            raise RpcError(
+                f"{error}; the change is stored but may not be applied", EXIT_NOT_APPLIED
+            ) from None
+    return _report(errors, where)
 
 
 def _tell(options: Options, result: dict[str, Any]) -> None:
@@ -145,9 +152,11 @@ def _direct(options: Options, where: Paths) -> dict[str, Any]:
     from vswitchd.config.direct import run_direct  # noqa: PLC0415 - SQLite is for this path only
     from vswitchd.errors import NotYet  # noqa: PLC0415
 
+    # SQLite waits for a lock without looking at signals, so it must not wait longer than --timeout.
+    patience = min(options.timeout or _LOCK_SECONDS, _LOCK_SECONDS)
     while True:
         try:
-            return run_direct(where.config_db, options.commands, dry_run=options.dry_run)
+            return run_direct(where.config_db, options.commands, dry_run=options.dry_run, timeout=patience)
         except NotYet:
             _pause()
 

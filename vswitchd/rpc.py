@@ -25,7 +25,8 @@ from vswitchd.rpc_client import ANSWER, MAX_MESSAGE, REQUEST
 
 Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
 
-MAX_CONNECTIONS = 64
+# More than a script that starts a hundred vsctl at once needs.
+MAX_CONNECTIONS = 256
 MAX_IN_FLIGHT = 16
 
 _log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def remove_socket(path: str, inode: int) -> None:
         _log.debug("socket file %s is already gone", path)
 
 
-def listen_unix(path: str, mode: int = 0o600, backlog: int = 16) -> socket.socket:
+def listen_unix(path: str, mode: int = 0o600, backlog: int = 128) -> socket.socket:
     """Return a listening stream socket at `path`; replace a file that nobody listens on. Raises PathError.
 
     Also for other sockets of the daemon (NAME.mgmt). Not for use beside threads that create files: it sets

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from vswitchd.config.command import Command
 
 
-def run_direct(path: str, commands: list[Command], *, dry_run: bool) -> dict[str, Any]:
+def run_direct(path: str, commands: list[Command], *, dry_run: bool, timeout: float = 5.0) -> dict[str, Any]:
     """Run the commands in one transaction on the file at `path`; return what the method "vsctl" would.
 
-    Raises StoreError if a daemon, or another such run, holds the file for longer than a few seconds.
+    Raises StoreError if a daemon, or another such run, holds the file for longer than `timeout` seconds.
     """
-    store = Store.open(path)
+    store = Store.open(path, timeout)
     try:
         return pack(run(store, commands, dry_run=dry_run, bump=False))
     finally:

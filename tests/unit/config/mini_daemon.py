@@ -15,7 +15,8 @@ def main() -> None:
 
 async def serve(where: paths.Paths) -> None:
     store = Store.open(where.config_db)
-    store.on_commit(lambda snapshot: apply(store, snapshot))
+    if "--stuck" not in sys.argv:
+        store.on_commit(lambda snapshot: apply(store, snapshot))
     server = RpcServer()
     ConfigService(store).register(server)
     await server.start(where.db_sock)

@@ -11,6 +11,7 @@ import pytest
 
 from ctl import options, vsctl
 from vswitchd.config.command import Command
+from vswitchd.config.store import Store
 from vswitchd.errors import UsageError
 
 _ROOT = Path(__file__).parents[3]
@@ -29,6 +30,16 @@ def daemon(state):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT) as process:
         assert process.stdout.readline() == "READY\n"
         yield state
+        process.kill()
+
+
+@pytest.fixture
+def stuck_daemon(state):
+    """A daemon that never applies anything."""
+    command = [sys.executable, str(_DAEMON), state, "--stuck"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT) as process:
+        assert process.stdout.readline() == "READY\n"
+        yield process
         process.kill()
 
 
@@ -67,6 +78,28 @@ def test_an_interface_that_cannot_be_made_is_stored_and_gives_65(daemon, state, 
     out = capfd.readouterr().out
     assert out.startswith("p0\np1\n")
     assert 'error: "no such type"' in out
+
+
+def test_a_daemon_that_dies_before_it_applied_a_change_gives_65(stuck_daemon, state, capfd):
+    client = spawn(state, "add-br", "br0")
+    while run(state, "--no-wait", "br-exists", "br0") != 0:
+        assert client.poll() is None
+    stuck_daemon.kill()
+    _, err = client.communicate(timeout=30)
+    assert client.returncode == 65
+    assert err.endswith("; the change is stored but may not be applied\n")
+    assert err.count("\n") == 1
+    stuck_daemon.wait()
+    assert run(state, "--no-wait", "br-exists", "br0") == 0
+
+
+def test_a_locked_database_without_a_daemon_gives_one_line(state):
+    holder = Store.open(f"{state}/config.db")
+    process = spawn(state, "--no-wait", "--timeout=10", "show")
+    _, err = process.communicate(timeout=60)
+    holder.close()
+    assert process.returncode == 1
+    assert err == f"vsctl: {state}/config.db: is in use by another process (is a vswitchd running already?)\n"
 
 
 def test_no_wait_does_not_wait(daemon, capfd):
