@@ -24,8 +24,10 @@ static void require(int ok, const char *what)
 
 static void check_offsets(const struct vs_packet *p)
 {
-    require(p->l3_ofs == VS_L_NONE || (p->l3_ofs >= 14 && p->l3_ofs <= p->head_len), "l3_ofs outside the head");
-    require(p->l4_ofs == VS_L_NONE || (p->l3_ofs != VS_L_NONE && p->l4_ofs > p->l3_ofs && p->l4_ofs < p->head_len),
+    require(p->l3_ofs == VS_L_NONE || (p->l3_ofs >= 14 && p->l3_ofs <= p->head_len),
+            "l3_ofs outside the head");
+    require(p->l4_ofs == VS_L_NONE ||
+                (p->l3_ofs != VS_L_NONE && p->l4_ofs > p->l3_ofs && p->l4_ofs < p->head_len),
             "l4_ofs outside the head");
 }
 

@@ -5,6 +5,9 @@
  * on IPv4 (RFC 768); with VS_CSUM_PARTIAL only the pseudo-header sum in the field is updated when addresses change, and ports
  * need no update at all. Fragments other than the first have no L4 header to mend. Layer offsets, csum_start, head_len and
  * frame_len follow pushed and popped tags. A function that cannot apply returns -1 and leaves the packet as it was.
+ * Refused (-1): fields whose header is not there; SCTP ports (their CRC32c covers the tail, RFC 9260, 6.8); IN_PORT, ETH_TYPE,
+ * IP_PROTO, IP_FRAG, TCP_FLAGS, IPV6_EXTHDR, BRIDGE. METADATA and TUNNEL_ID succeed and change no byte. The DEI bit of a tag is
+ * never changed. Bits of value and mask outside the field are ignored.
  * vs_edit_key does to a key what the action does to the packet, for the tables after it.
  *
  * Thread safety: works on its arguments only.
@@ -26,7 +29,9 @@ uint16_t vs_edit_outer_tci(const struct vs_packet *p);
 
 /* Apply a SET_FIELD, PUSH_VLAN, POP_VLAN, DEC_TTL or SET_TTL action to a key. Other actions change nothing. */
 void vs_edit_key(struct vs_key *key, const struct vs_action *a);
-/* Add to `mask` the bits of the original packet that the action's effect on the key depends on. */
+/* Add to `mask` the bits of the original packet that the action's effect on the key depends on, beyond the bits that a later
+ * table looks at (those are in its own mask): whether the header is there, and what pop_vlan moves. DEC_TTL adds no bit of the
+ * TTL, because a match looks at all of ip_ttl or at none. */
 void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a);
 
 /* For Python and tests: apply n edit actions to a frame in place (room bytes available). Returns the new length or -1. */

@@ -6,6 +6,12 @@
  * as OFPIEH_* bits, fragments), TCP, UDP, ICMP, ICMPv6 with neighbour discovery (target, SLL, TLL options), SCTP ports.
  * The whole key is written (absent fields zero); blocks 1 and 2 are only zeroed when they were not zero before, which
  * the caller's `dirty` map says: bit 1 for block 1, bit 2 for block 2; the parser updates it.
+ * l3_ofs is that of the byte after the EtherType, also for types that are not known; it is VS_L_NONE where the header of IPv4,
+ * IPv6 or ARP is cut short or contradicts itself (wrong version, header or total length, ARP of another kind). l4_ofs is set
+ * for whole TCP, UDP, SCTP, ICMP and ICMPv6 headers inside the IP datagram (padding is no L4), never for later fragments.
+ * 802.3 frames without SNAP have eth_type 0x05ff. A third tag is not parsed: eth_type is its TPID. A tag cut short is not
+ * counted: eth_type is its TPID. ip_proto of IPv6 is the type of the first header that is not walked over: the upper layer, ESP,
+ * "no next header", or an extension header cut short; an atomic fragment (RFC 6946) is none.
  * Side effect: l3_ofs, l4_ofs and n_tags of the packet are set.
  *
  * Thread safety: works on its arguments only.
