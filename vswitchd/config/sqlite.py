@@ -110,9 +110,7 @@ class ConfigFile:
             if text is None:
                 continue
             try:
-                value = json.loads(text)
-                datum = tuple(tuple(item) for item in value) if column.type.is_map else tuple(value)
-                column.type.check(datum)
+                datum = _datum(column, json.loads(text))
             except (ValueError, TypeError, ConfigError):
                 raise StoreError(
                     f"{self.path}: {table.name} row {record[0]} column {column.name} is damaged;"
@@ -179,6 +177,15 @@ class ConfigFile:
             self._db.close()
         except sqlite3.Error as error:
             raise self._error(error) from None
+
+
+def _datum(column: Column, value: Any) -> Datum:
+    """Return what JSON made of a stored datum, checked. Raises ValueError, TypeError, ConfigError."""
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    datum = tuple(tuple(item) for item in value) if column.type.is_map else tuple(value)
+    column.type.check(datum)
+    return datum
 
 
 def _stored(table: Table) -> list[Column]:

@@ -271,9 +271,6 @@ def test_a_damaged_value_names_its_place(path, value):
     store.transact(lambda txn: add_bridge(txn, tag=(5,)))
     store.close()
     make_file(path, f"UPDATE Port SET tag = '{value}'")
-    if value == "{}":
-        Store.open(path).close()
-        return
     with pytest.raises(StoreError, match=r"Port row .* column tag is damaged"):
         Store.open(path)
 
