@@ -68,15 +68,16 @@ class Ours(_Running):
         self.peer.set_flows(BRIDGE, self._flows)
         return self
 
-    def _counts(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
+        """Busy cycles and packets of all cores since the start."""
         cores = self.peer.json("dpif-netdev/pmd-perf-show")
         return sum(core["cycles_busy"] for core in cores), sum(core["packets"] for core in cores)
 
     def begin(self) -> None:
-        self._before = self._counts()
+        self._before = self.counts()
 
     def cycles(self) -> float:
-        cycles, packets = (now - then for now, then in zip(self._counts(), self._before, strict=True))
+        cycles, packets = (now - then for now, then in zip(self.counts(), self._before, strict=True))
         return cycles / packets if packets else float("nan")
 
 

@@ -1,5 +1,7 @@
 """The load: testpmd's flowgen over two virtio-user ports, both ways at once, 64-byte frames."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +30,9 @@ class Rate:
     cycles: float
 
 
-def measure(contender: Contender, directory: Path, load: Load) -> Rate:
-    """Drive a running contender; AssertionError when nothing comes through."""
+@contextmanager
+def drive(contender: Contender, directory: Path, load: Load) -> Iterator[Testpmd]:
+    """Send through a running contender; entered when the warm-up is over."""
     vdevs = [
         f"net_virtio_user{at},path={path},queues=1,queue_size={RING},mac=02:00:00:00:00:0{at + 1}"
         for at, path in enumerate(contender.sockets)
@@ -56,6 +59,12 @@ def measure(contender: Contender, directory: Path, load: Load) -> Rate:
         generator.wait_ready()
         generator.command("start")
         pause(load.warm_up)
+        yield generator
+
+
+def measure(contender: Contender, directory: Path, load: Load) -> Rate:
+    """Measure a running contender; AssertionError when nothing comes through."""
+    with drive(contender, directory, load) as generator:
         contender.begin()
         generator.stats()
         pause(load.seconds)

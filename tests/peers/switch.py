@@ -5,7 +5,7 @@ import re
 import socket
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,8 +42,12 @@ def free_tcp_port() -> int:
 class Switch:
     """One daemon. A context manager that starts it and, at the end, stops it."""
 
-    def __init__(self, state: Path, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state: Path, *, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    ) -> None:
+        """Not started yet. `under` is a command to run the daemon by (valgrind)."""
         self.state = state
+        self._under = list(under)
         self._env = dict(env or {})
         self._child: Child | None = None
         self._starts = 0
@@ -64,12 +68,8 @@ class Switch:
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = self.state / f"daemon{self._starts}.out"
         self._starts += 1
-        self._child = Child(
-            [sys.executable, "-m", "vswitchd", "--state", self.state, "--metrics", "127.0.0.1:0"],
-            log,
-            nice=0,
-            env=self._env,
-        )
+        argv: list[str | Path] = [*self._under, sys.executable, "-m", "vswitchd", "--state", self.state]
+        self._child = Child([*argv, "--metrics", "127.0.0.1:0"], log, nice=0, env=self._env)
         until(self._answers, f"the switch answers (log: {log})")
         return self
 

@@ -1,0 +1,77 @@
+"""Count instructions per packet and function of the datapath under valgrind: slow, and deaf to noisy neighbours."""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from peers import proc
+from peers.switch import Switch
+
+from bench import contenders, rules
+from bench.generator import Load, drive
+
+_TOP = 25
+
+
+def callgrind(out: Path) -> list[str]:
+    """Give the command that runs the daemon under callgrind; counting is switched on later by callgrind_control."""
+    # fair-sched: valgrind runs one thread at a time, and a polling core would starve the control thread.
+    return [
+        "valgrind",
+        "--tool=callgrind",
+        "--fair-sched=yes",
+        "--instr-atstart=no",
+        f"--callgrind-out-file={out}",
+    ]
+
+
+def functions(listing: str) -> list[tuple[int, str]]:
+    """Read callgrind_annotate's lines for our own functions: (instructions, name), most first.
+
+    A function stands there once for each file that it was inlined from.
+    """
+    total: Counter[str] = Counter()
+    found = re.findall(r"^\s*([\d,]+)\s+\([^)]*\)\s+\S*?:(vs_\w+)", listing, re.MULTILINE)
+    for count, name in found:
+        total[name] += int(count.replace(",", ""))
+    return [(count, name) for name, count in total.most_common()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, print the functions with most instructions per packet received."""
+    parser = argparse.ArgumentParser(prog="callgrind", description=__doc__)
+    parser.add_argument("--flows", type=int, default=1)
+    parser.add_argument("--rules", choices=rules.NAMES, default="l4")
+    parser.add_argument("--seconds", type=float, default=10, help="of counted traffic (default %(default)s)")
+    words = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="vsb") as name:
+        directory = Path(name)
+        out = directory / "callgrind.out"
+        ours = contenders.Ours(directory / "switch", 0, rules.table(words.rules, words.flows))
+        ours.peer = Switch(directory / "switch", under=callgrind(out))
+        with ours:
+            pid = str(ours.peer.child.pid)
+            with drive(ours, directory, Load(words.flows, words.seconds, 1)) as generator:
+                proc.run(["callgrind_control", "-i", "on", pid])
+                before = ours.counts()[1]
+                contenders.pause(words.seconds)
+                packets = ours.counts()[1] - before
+                proc.run(["callgrind_control", "-i", "off", pid])
+                generator.command("stop")
+            proc.run(["callgrind_control", "-d", pid])
+        files = sorted(directory.glob("callgrind.out*"), key=lambda path: path.stat().st_size)
+        listing = proc.run(["callgrind_annotate", "--auto=no", files[-1]]).stdout
+    print(f"{packets} packets; instructions per packet (the polling itself included):")
+    for count, function in functions(listing)[:_TOP]:
+        print(f"{count / max(packets, 1):10.1f}  {function}")
+    return 0 if packets else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
