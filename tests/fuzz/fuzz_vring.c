@@ -1,0 +1,210 @@
+/* fuzz_vring.c: any ring contents through receive and transmit of a vhost-user port.
+ *
+ * The input is laid over the guest's memory: descriptor table, available rings, an indirect table, buffers. Memory is two regions that
+ * touch in guest addresses but lie in two allocations of exact size, so that the sanitizer sees every byte too far.
+ * With clang: `clang -fsanitize=fuzzer,address,undefined -Ivswitchd/datapath -Ivswitchd/ports/vhostuser
+ * tests/fuzz/fuzz_vring.c vswitchd/ports/vhostuser/{guest_mem,vring,vhost_port,vhost_rx,vhost_tx}.c
+ * vswitchd/datapath/{packet,offload,qsbr}.c`. With -DVS_REPLAY it has a main of its own: it replays the files named on the command line, and
+ * for each a number of mutations (VS_ROUNDS, default 2000) with a fixed seed.
+ * What must hold: no byte outside guest memory is touched; each packet offered is sent or dropped once; each chain taken is given back;
+ * what was received is as long as it says and readable.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vhost_port.h"
+
+enum {
+    RING = 16,
+    PART = 0x2000, /* bytes of each region */
+    DESC = 0,      /* where things lie in the first region */
+    AVAIL_RX = 0x200,
+    AVAIL_TX = 0x280,
+    USED_RX = 0x300,
+    USED_TX = 0x400,
+    TABLE = 0x800,
+    INPUT_MAX = 2048,
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* port.c needs a whole datapath; this is what the driver needs of it. */
+void vs_port_init(struct vs_port *port, const struct vs_port_ops *ops, const char *name, uint16_t n_rxq)
+{
+    memset(port, 0, sizeof *port);
+    port->ops = ops;
+    port->n_rxq = n_rxq;
+    strncpy(port->name, name, sizeof port->name - 1);
+}
+
+static void require(int ok, const char *what)
+{
+    if (!ok) {
+        fprintf(stderr, "fuzz_vring: %s\n", what);
+        abort();
+    }
+}
+
+static uint64_t drops(const struct vs_port_counters *c, int from, int to)
+{
+    uint64_t n = 0;
+    for (int i = from; i < to; i++)
+        n += c->drops[i];
+    return n;
+}
+
+static void receive(struct vs_port *port, struct vs_port_counters *c)
+{
+    static struct vs_packet pool[VS_BATCH];
+    static uint8_t copy[VS_MAX_FRAME];
+    struct vs_packet *pkts[VS_BATCH];
+    for (int i = 0; i < VS_BATCH; i++) {
+        pkts[i] = &pool[i];
+        vs_packet_reset(pkts[i], port);
+    }
+    uint64_t before = c->rx_packets, dropped = drops(c, 0, VS_N_RX_DROPS);
+    int got = port->ops->rx(port, 0, pkts, VS_BATCH, c);
+    require(c->rx_packets - before == (uint64_t)got + drops(c, 0, VS_N_RX_DROPS) - dropped,
+            "a chain was not counted");
+    for (int i = 0; i < got; i++) {
+        uint32_t len = vs_packet_copy_out(pkts[i], copy, sizeof copy);
+        require(len == pkts[i]->frame_len && len >= 14, "a frame is not as long as it says");
+    }
+    port->ops->rx_release(port, 0);
+}
+
+static void send(struct vs_port *port, uint32_t len, bool partial, struct vs_port_counters *c)
+{
+    static struct vs_packet packet;
+    static uint8_t frame[9018];
+    struct vs_packet *p = &packet;
+    vs_packet_reset(p, port);
+    vs_packet_fill(p, frame, len);
+    p->csum = partial ? VS_CSUM_PARTIAL : VS_CSUM_NONE;
+    p->csum_start = 34;
+    p->csum_offset = 6;
+    uint64_t before = c->tx_packets + drops(c, VS_N_RX_DROPS, VS_N_DROPS);
+    port->ops->tx(port, 0, &p, 1, c);
+    require(c->tx_packets + drops(c, VS_N_RX_DROPS, VS_N_DROPS) == before + 1, "a packet was not counted");
+}
+
+/* Byte 0 chooses features, 1 where a part of memory is missing; the rest is memory. */
+static void lay(uint8_t *first, uint8_t *second, const uint8_t *data, size_t size)
+{
+    memset(first, 0, PART);
+    memset(second, 0x11, PART);
+    size_t n = VS_MIN(size, (size_t)0x300);
+    memcpy(first, data, n);
+    if (size > n)
+        memcpy(first + TABLE, data + n, size - n);
+    memset(first + USED_RX, 0, TABLE - USED_RX); /* we start at used index 0 */
+}
+
+static struct vs_vring_config config(uint64_t features, uint64_t avail, uint64_t used)
+{
+    return (struct vs_vring_config){
+        .features = features,
+        .desc = 0x100000 + DESC,
+        .avail = 0x100000 + avail,
+        .used = 0x100000 + used,
+        .size = RING,
+        .kick_fd = -1,
+        .call_fd = -1,
+        .err_fd = -1,
+    };
+}
+
+static void stop(struct vs_port *port, unsigned ring)
+{
+    struct vs_vhost_ring_info info;
+    vs_vhost_ring_info(port, ring, &info);
+    require(vs_vhost_ring_unpublish(port, ring) == 1, "a ring did not run");
+    int base = vs_vhost_ring_reap(port, ring);
+    require((uint16_t)base == (uint16_t)info.stats.chains, "a chain that was taken was not given back");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2 || size > INPUT_MAX)
+        return 0;
+    uint8_t *first = malloc(PART), *second = malloc(PART);
+    struct vs_port_counters *c = calloc(1, sizeof *c);
+    struct vs_port *port = vs_vhost_new("fuzz");
+    struct vs_guest_region rows[] = {
+        {.gpa = 0, .uva = 0x100000, .size = PART, .host = first},
+        {.gpa = PART, .uva = 0x900000, .size = PART, .host = second},
+    };
+    uint64_t features = (uint64_t)(data[0] & 1) << VS_VIRTIO_NET_F_MRG_RXBUF |
+                        (uint64_t)(data[0] >> 1 & 1) << VS_VIRTIO_F_VERSION_1 |
+                        (uint64_t)(data[0] >> 2 & 1) << VS_VIRTIO_F_INDIRECT_DESC |
+                        (uint64_t)(data[0] >> 3 & 1) << VS_VIRTIO_F_EVENT_IDX;
+    int error;
+    lay(first, second, data + 2, size - 2);
+    struct vs_guest_mem *mem = vs_guest_mem_new(rows, data[1] & 1 ? 1 : 2, &error);
+    struct vs_vring_config rx = config(features, AVAIL_RX, USED_RX), tx = config(features, AVAIL_TX, USED_TX);
+    require(mem != NULL && vs_vhost_ring_start(port, 1, mem, &rx) == 0 &&
+                vs_vhost_ring_start(port, 0, mem, &tx) == 0,
+            "the rings do not start");
+    receive(port, c);
+    send(port, 60, false, c);
+    send(port, 1514, false, c);
+    send(port, 9018, false, c);
+    send(port, 100, true, c);
+    (void)port->ops->rx_arm(port, 0);
+    port->ops->rx_disarm(port, 0);
+    receive(port, c);
+    stop(port, 0);
+    stop(port, 1);
+    port->ops->destroy(port);
+    vs_guest_mem_free(mem);
+    free(c);
+    free(first);
+    free(second);
+    return 0;
+}
+
+#ifdef VS_REPLAY
+static uint64_t seed = 0x9e3779b97f4a7c15;
+
+static uint32_t draw(uint32_t below)
+{
+    seed = seed * 6364136223846793005 + 1442695040888963407;
+    return (uint32_t)(seed >> 33) % below;
+}
+
+/* Change a few fields to values that are on some edge. */
+static void mutate(uint8_t *data, size_t size)
+{
+    static const uint64_t edges[] = {0,        1,      2,          4,          6,         7,    12,
+                                     15,       16,     17,         0x800,      PART - 8,  PART, 2 * PART - 1,
+                                     2 * PART, 0xffff, 0x7fffffff, 0xffffffff, UINT64_MAX};
+    for (uint32_t k = 1 + draw(6); k > 0; k--) {
+        uint32_t width = 1u << draw(4), at = draw((uint32_t)size);
+        at -= at > 2 ? (at - 2) % width : 0;
+        uint64_t value = draw(3) == 0 ? draw(UINT32_MAX) : edges[draw(sizeof edges / sizeof *edges)];
+        if (at + width <= size)
+            memcpy(data + at, &value, width);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t data[INPUT_MAX], changed[INPUT_MAX];
+    const char *text = getenv("VS_ROUNDS");
+    long rounds = text == NULL ? 2000 : atol(text);
+    for (int i = 1; i < argc; i++) {
+        FILE *file = fopen(argv[i], "rb");
+        require(file != NULL, "cannot open a file of the corpus");
+        size_t size = fread(data, 1, sizeof data, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(data, size);
+        for (long k = 0; k < rounds && size > 0; k++) {
+            memcpy(changed, data, size);
+            mutate(changed, size);
+            LLVMFuzzerTestOneInput(changed, size);
+        }
+    }
+    printf("%d files\n", argc - 1);
+    return 0;
+}
+#endif
