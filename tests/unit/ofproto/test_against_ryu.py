@@ -140,6 +140,8 @@ LEAST = {"FlowStatsReply": 1, "MeterStatsReply": 1}
 
 def plain(msg):
     """Leave out what Ryu cannot show: experimenters' bodies, fields of Nicira's, text that is not ASCII."""
+    if isinstance(msg, mp.DescReply):
+        return all(getattr(msg, f.name).isascii() for f in fields(msg)[:-1])
     text = repr(msg)
     return (
         not any(word in text for word in ("xperimenter", "nw_ttl", "tcp_flags", "pbb_isid"))
