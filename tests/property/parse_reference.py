@@ -142,7 +142,7 @@ def _ipv6(r: Reading, data: bytes, at: int) -> None:
         seen.append(proto)
         if proto == 44:
             word = be16(data, at + 2)
-            frag = 3 if word >> 3 else word & 1
+            frag |= 3 if word >> 3 else word & 1
             stop = bool(word >> 3)
         proto = data[at]
         at += size

@@ -20,7 +20,8 @@ struct vs_bits {
 /* The `count` lowest of the bits b .. b+7, as a mask of one byte; count is counted from bit 0 of the number. */
 static inline uint8_t vs_bits_below(unsigned count, unsigned b)
 {
-    return count >= b + 8 ? 0xff : count <= b ? 0 : (uint8_t)((1u << (count - b)) - 1);
+    unsigned n = count <= b ? 0 : VS_MIN(count - b, 8u);
+    return (uint8_t)((1u << n) - 1);
 }
 
 /* Confine to the field's own bits. Returns 0 when nothing is to be changed. */
