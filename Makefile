@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
 STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -22,7 +23,7 @@ run: build
 	@exec $(PY) -m vswitchd --demo --state "$(STATE)"
 
 # The summary line of pytest comes last, so that it is what a log ends with.
-test: build peers
+test: $(TEST_READY) build peers
 	@mkdir -p build
 	$(PY) -m pytest $(PYTEST_ARGS) 2>&1 | tee build/pytest.log
 	@$(MAKE) test-asan
@@ -32,14 +33,24 @@ test: build peers
 build: $(READY)
 	@$(PY) vswitchd/datapath/build.py >/dev/null
 
+# What runs needs little; what tests and checks need comes on top when it is asked for.
+LIST := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); project = p["project"]; \
+  print("\n".join(project["optional-dependencies"]["test"] if "test" in sys.argv else \
+  project["dependencies"] + p["build-system"]["requires"] + ["editables"]))
+PIP := $(PY) -m pip install -qq --disable-pip-version-check
+
 $(READY): pyproject.toml deploy/build-deps.sh
 	@PYTHON="$(PYTHON)" deploy/build-deps.sh
 	@test -x $(PY) || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
-	  print("\n".join(p["project"]["dependencies"] + p["project"]["optional-dependencies"]["test"] + p["build-system"]["requires"] + ["editables"]))' \
-	  >$(VENV)/requirements.txt
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(PY) -c '$(LIST)' >$(VENV)/requirements.txt
+	@$(PIP) -r $(VENV)/requirements.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(TEST_READY): $(READY)
+	@echo "make: adding what the tests need to $(VENV)"
+	@$(PY) -c '$(LIST)' test >$(VENV)/requirements-test.txt
+	@$(PIP) -r $(VENV)/requirements-test.txt
 	@touch $@
 
 peers:
@@ -48,7 +59,7 @@ peers:
 
 # A copy of the tree with its own extension under AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are left
 # out: the interpreter itself keeps memory to its end.
-test-asan: build
+test-asan: $(TEST_READY) build
 	@mkdir -p $(ASAN_TREE)
 	@for part in vswitchd ctl tests; do \
 	  mkdir -p $(ASAN_TREE)/$$part; (cd $$part && tar -cf - --exclude='*.so' --exclude=__pycache__ .) | \
@@ -60,16 +71,16 @@ test-asan: build
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
 	  "$(CURDIR)/$(PY)" -m pytest $(ASAN_DESELECT) $(PYTEST_ARGS)
 
-bench: build peers
+bench: $(TEST_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)
 
-check: $(READY)
+check: $(TEST_READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(if $(C_FILES),$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES))
 
-format: $(READY)
+format: $(TEST_READY)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix --exit-zero .
 	$(if $(C_FILES),$(VENV)/bin/clang-format -i $(C_FILES))

@@ -308,6 +308,7 @@ class Daemon:
         while True:
             await asyncio.sleep(STATISTICS)
             self.reconciler.publish()
+            notify("WATCHDOG=1")
 
     def _signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -148,9 +148,9 @@ def banner(daemon: Daemon) -> str:
             row("port", f"{port.name} on {bridge.name}: {where}")
     for bridge in daemon.reconciler.bridges.values():
         row("OpenFlow", f"unix:{daemon.paths.mgmt_sock(bridge.name)} (vsofctl show {bridge.name})")
-        targets = [c.target for c in bridge.spec.controllers]
-        if targets:
-            row("", f"and {', '.join(targets)}")
+        for controller in daemon.reconciler.openflow[bridge.name].controllers():
+            trouble = controller.status.get("last_error", "")
+            row("", controller.target + (f" (not now: {trouble})" if trouble else ""))
     row(
         "metrics",
         f"http://{daemon.metrics.address}/metrics" if daemon.metrics.address else "not served (see the log)",

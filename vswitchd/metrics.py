@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from vswitchd.datapath import dp
     from vswitchd.ports import base
 
+DRIVER_HELP = {
+    "vs_vhost_connected": "1 while a guest's front end is connected.",
+    "vs_vhost_reconnects_total": "How often a front end connected again.",
+    "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
+    "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
+    "vs_vhost_ring_full_total": "How often the guest had given no receive buffers.",
+    "vs_vhost_kicks_total": "Notifications of the guest, sent or suppressed at its wish.",
+    "vs_kernel_rx_dropped_total": "Packets that the kernel dropped before the switch read them.",
+}
 Family = GaugeMetricFamily | CounterMetricFamily
 
 
@@ -163,7 +172,7 @@ def _port(out: Families, bridge: LiveBridge, port: LivePort, owner: dict[str, st
 
 def _driver(out: Families, name: str, status: base.PortStatus) -> None:
     for (metric, labels), value in sorted(status.metrics.items()):
-        text = "Of the port's driver."
+        text = DRIVER_HELP.get(metric, "Of the port's driver.")
         add = out.counter if metric.endswith("_total") else out.gauge
         add(metric, text, value, port=name, **dict(labels))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ class MetricsServer:
                 self._accepted, address.host, address.port, limit=MAX_REQUEST
             )
         except (OSError, OverflowError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             raise PathError(
                 f"metrics: cannot listen on {address} ({reason}); choose another with --metrics=HOST:PORT"
             ) from None
