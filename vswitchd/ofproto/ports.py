@@ -1,8 +1,8 @@
 """The ports of a switch as OpenFlow sees them: descriptions, port-mod, statistics (7.2.1, 7.3.4.3, 7.3.5.6).
 
 The daemon says which ports there are; a port-mod changes their OFPPC bits, which go down to the datapath. The
-bits are kept by number while the port is away, so that a port made anew stays as the controller configured
-it. Thread: control.
+PORT_DOWN that the daemon describes a port with (it is down in the kernel) is shown but not sent down: the
+port itself sees to it, and it may end at any time. Thread: control.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class _Entry:
     desc: Port
     handle: dp.PortHandle
     since: float
+    config: int = 0
+    """The bits that controllers set."""
 
 
 class PortTable:
@@ -39,7 +41,6 @@ class PortTable:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._ports: dict[int, _Entry] = {}
-        self._config: dict[int, int] = {}
         self._clock = clock
 
     def __iter__(self) -> Iterator[int]:
@@ -53,12 +54,8 @@ class PortTable:
         return self._ports[port].desc
 
     def add(self, desc: Port, handle: dp.PortHandle) -> Port:
-        """Add a port; return its description with the configuration that a controller gave it."""
-        config = self._config.get(desc.port_no, desc.config)
-        desc = replace(desc, config=config)
+        """Add a port."""
         self._ports[desc.port_no] = _Entry(desc, handle, self._clock())
-        if config:
-            handle.set_config(config)
         return desc
 
     def remove(self, port: int) -> Port | None:
@@ -67,11 +64,11 @@ class PortTable:
         return None if entry is None else entry.desc
 
     def change(self, desc: Port) -> Port | None:
-        """Take a new description (all but config); return it, None if nothing is new or there is no port."""
+        """Take a new description; return it as it is shown, None if nothing is new or there is no port."""
         entry = self._ports.get(desc.port_no)
         if entry is None:
             return None
-        desc = replace(desc, config=entry.desc.config)
+        desc = replace(desc, config=desc.config | entry.config)
         if desc == entry.desc:
             return None
         entry.desc = desc
@@ -88,12 +85,13 @@ class PortTable:
             raise OFError(OFPPMFC.BAD_CONFIG, f"config {mod.config:#x}/{mod.mask:#x}")
         if mod.advertise & ~entry.desc.supported:
             raise OFError(OFPPMFC.BAD_ADVERTISE, f"advertise {mod.advertise:#x}")
-        config = (entry.desc.config & ~mod.mask) | (mod.config & mod.mask)
-        if config == entry.desc.config:
+        config = (entry.config & ~mod.mask) | (mod.config & mod.mask)
+        if config == entry.config:
             return None
         entry.handle.set_config(config)
-        self._config[mod.port_no] = config
-        entry.desc = replace(entry.desc, config=config)
+        described = entry.desc.config & ~entry.config
+        entry.config = config
+        entry.desc = replace(entry.desc, config=described | config)
         return entry.desc
 
     def stats(self, port: int) -> PortStats:

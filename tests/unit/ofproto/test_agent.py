@@ -205,13 +205,13 @@ def test_port_mod_changes_the_masked_bits_and_is_told_to_all(switch, peer):
     assert len(other.heard()) == 1
 
 
-def test_port_config_outlives_the_port(switch, peer):
-    peer.do(m.PortMod(1, port(1).hw_addr, OFPPC.NO_RECV, OFPPC.NO_RECV))
-    switch.agent.remove_port(1)
-    switch.handles[1].bits = 0
-    switch.agent.add_port(port(1), switch.handles[1])
-    assert switch.handles[1].bits == OFPPC.NO_RECV
-    assert peer.heard()[-1].desc.config == OFPPC.NO_RECV
+def test_a_port_that_is_down_in_the_kernel_is_shown_so_and_can_come_up(switch, peer):
+    down, mask = int(OFPPC.PORT_DOWN), int(OFPPC.NO_RECV)
+    switch.agent.change_port(port(1, config=down))
+    peer.do(m.PortMod(1, port(1).hw_addr, mask, mask))
+    assert switch.handles[1].bits == mask
+    switch.agent.change_port(port(1))
+    assert [told.desc.config for told in peer.heard()] == [down, down | mask, mask]
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_target(text, host, number, flags):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "tcp", "tcp:", "udp:1.2.3.4", "tcp:::1", "tcp:::1:6653", "tcp:[::1", "tcp:[::g]", "tcp:1.2.3",
-        "tcp:1.2.3.4:x", "tcp:1.2.3.4:65536", "tcp:1.2.3.4:0", "tcp:1.2.3.4:1:2", "unix:", "punix:" + "x" * 108,
-        "ptcp:x", "tcp:a b", "tcp:-a",
+        "", "tcp", "tcp:", "udp:1.2.3.4", "tcp:::1", "tcp:::1:6653", "tcp:[::1", "tcp:[::g]",
+        "tcp:1.2.3", "tcp:1.2.3.4:x", "tcp:1.2.3.4:65536", "tcp:1.2.3.4:0", "tcp:1.2.3.4:1:2", "unix:",
+        "punix:" + "x" * 108, "ptcp:x", "tcp:a b", "tcp:-a",
     ],
 )  # fmt: skip
 def test_bad_target_is_one_line_that_names_it(text):
