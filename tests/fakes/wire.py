@@ -111,3 +111,32 @@ class Wire:
 def is_test_frame(data):
     """Is it from a test, not the kernel's own (IPv6 neighbour discovery and the like)?"""
     return data[:12] == bytes.fromhex("0200000000aa0200000000bb")
+
+
+class Host:
+    """Another network namespace, for a host behind a port; its devices are gone with it."""
+
+    def __init__(self):
+        self._sleeper = subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE, text=True
+        )
+        assert self._sleeper.stdout.readline() == "ready\n"
+        self.pid = self._sleeper.pid
+
+    def command(self, *words):
+        return ["nsenter", "-t", str(self.pid), "-n", *map(str, words)]
+
+    def run(self, *words):
+        return subprocess.run(self.command(*words), check=True, capture_output=True, text=True).stdout
+
+    def take(self, device, address):
+        """Move a device in and give it an address."""
+        ip("link", "set", device, "netns", self.pid)
+        self.run("sysctl", "-qw", f"net.ipv6.conf.{device}.disable_ipv6=1")
+        self.run("ip", "addr", "add", address, "dev", device)
+        self.run("ip", "link", "set", device, "up")
+
+    def close(self):
+        self._sleeper.kill()
+        self._sleeper.wait()
+        self._sleeper.stdout.close()

@@ -30,6 +30,7 @@ enum {
     VS_GSO_TCPV4 = 1,
     VS_GSO_UDP = 3,
     VS_GSO_TCPV6 = 4,
+    VS_GSO_UDP_L4 = 5, /* UDP datagrams of gso_size each */
     VS_GSO_ECN = 0x80,
     VS_CSUM_NONE = 0, /* nothing known */
     VS_CSUM_PARTIAL =

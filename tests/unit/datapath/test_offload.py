@@ -10,7 +10,7 @@ from scapy.packet import Raw
 
 from vswitchd.datapath.dp import ffi, lib
 
-PARTIAL, TCPV4, UFO, TCPV6, ECN = 1, 1, 3, 4, 0x80
+PARTIAL, TCPV4, UFO, TCPV6, UDP_L4, ECN = 1, 1, 3, 4, 5, 0x80
 ETH = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 V4 = IP(src="10.1.2.3", dst="10.4.5.6", id=0xFFFE)
 V6 = IPv6(src="fd00::1", dst="fd00::2")
@@ -190,6 +190,36 @@ def test_segmentation_with_tcp_options_and_ecn():
     assert finish(p)[1] == reference_segments("v4", options, data, 1460, "PCA")
 
 
+def gso_udp(name, data, size):
+    final = "fd00::9" if name == "v6-routing" else None
+    udp = UDP(sport=1, dport=2) / Raw(data)
+    frame, start, ofs = partial(STACKS[name], udp, 8 + len(data), 17, final)
+    return packet(
+        frame, cut=4096, csum=PARTIAL, csum_start=start, csum_offset=ofs, gso_type=UDP_L4, gso_size=size
+    )
+
+
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize(("length", "size"), [(1, 1000), (1000, 1000), (1001, 1000), (30000, 1472), (128, 1)])
+def test_udp_segmentation(name, length, size):
+    data = random.Random(length).randbytes(length)
+    p, _keep = gso_udp(name, data, size)
+    assert lib.vs_offload_check(p) == 0
+    want = []
+    for i, at in enumerate(range(0, length, size)):
+        layers = STACKS[name].copy()
+        if IP in layers:
+            layers[IP].id = (0xFFFE + i) & 0xFFFF
+        want.append(bytes(layers / UDP(sport=1, dport=2) / Raw(data[at : at + size])))
+    assert finish(p) == (len(want), want)
+
+
+def test_more_udp_datagrams_than_linux_makes_are_refused():
+    p, _keep = gso_udp("v4", b"x" * 129, 1)
+    assert lib.vs_offload_check(p) == -1
+    assert finish(p) == (-1, [])
+
+
 def test_a_receiver_that_stops_ends_the_segmentation():
     p, _keep = gso("v4", b"d" * 5000, 1000)
     n, out = finish(p, stop=2)
@@ -220,6 +250,9 @@ BAD = {
     "gso size absurdly small": {"gso_type": TCPV4, "gso_size": 1},
     "UDP fragmentation": {"gso_type": UFO, "gso_size": 500},
     "unknown gso type": {"gso_type": 2, "gso_size": 500},
+    "UDP segments with the TCP offset": {"gso_type": UDP_L4, "gso_size": 500},
+    "UDP segments with ECN": {"gso_type": UDP_L4 | ECN, "gso_size": 500, "csum_offset": 6},
+    "UDP segments of nothing": {"gso_type": UDP_L4, "gso_size": 0, "csum_offset": 6},
     "only the ECN bit": {"gso_type": ECN, "gso_size": 500},
     "gso with the UDP offset": {"gso_type": TCPV4, "gso_size": 500, "csum_offset": 6},
 }
@@ -275,7 +308,7 @@ def test_any_fields_over_any_bytes_neither_crash_nor_overrun():
             "csum": rng.randrange(3),
             "csum_start": rng.choice([0, 14, 34, 54, rng.randrange(65536)]),
             "csum_offset": rng.choice([6, 16, rng.randrange(65536)]),
-            "gso_type": rng.choice([0, 1, 3, 4, 0x81, rng.randrange(256)]),
+            "gso_type": rng.choice([0, 1, 3, 4, 5, 0x81, rng.randrange(256)]),
             "gso_size": rng.choice([0, 48, 100, rng.randrange(65536)]),
         }
         p, _keep = packet(bytes(noisy), cut=64, **fields)
