@@ -17,6 +17,10 @@
 #include "flow_key.h"
 
 #ifndef VS_CDEF
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 struct vs_program;
 
 enum { VS_EMC_WAYS = 16 };
@@ -66,14 +70,26 @@ static inline uint16_t vs_emc_sig(uint32_t hash)
     return (uint16_t)((hash >> 16) | 1);
 }
 
+/* Bit i is set when way i has the signature. */
+static inline unsigned vs_emc_hits(const struct vs_emc_bucket *b, uint16_t sig)
+{
+#ifdef __SSE2__ /* part of the x86-64 baseline; 40 cycles a packet less than the loop (tests/bench/README.md) */
+    const __m128i want = _mm_set1_epi16((short)sig), *ways = (const __m128i *)(const void *)b->sig;
+    __m128i low = _mm_cmpeq_epi16(_mm_load_si128(ways), want),
+            high = _mm_cmpeq_epi16(_mm_load_si128(ways + 1), want);
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high));
+#else
+    unsigned hits = 0;
+    for (unsigned i = 0; i < VS_EMC_WAYS; i++)
+        hits |= (unsigned)(b->sig[i] == sig) << i;
+    return hits;
+#endif
+}
+
 /* First entry of the bucket with this signature, as an index, or -1; prefetches it. */
 static inline int64_t vs_emc_find(const struct vs_emc *e, uint32_t hash)
 {
-    const struct vs_emc_bucket *b = &e->buckets[hash & e->mask];
-    uint16_t sig = vs_emc_sig(hash);
-    unsigned hits = 0;
-    for (unsigned i = 0; i < VS_EMC_WAYS; i++) /* plain loop: the compiler makes two vector compares of it */
-        hits |= (unsigned)(b->sig[i] == sig) << i;
+    unsigned hits = vs_emc_hits(&e->buckets[hash & e->mask], vs_emc_sig(hash));
     if (hits == 0)
         return -1;
     int64_t at = (int64_t)(hash & e->mask) * VS_EMC_WAYS + __builtin_ctz(hits);
