@@ -39,6 +39,7 @@ _COMMANDS = {
     "delete_strict": OFPFC.DELETE_STRICT,
 }
 _DELETES = (OFPFC.DELETE, OFPFC.DELETE_STRICT)
+_SETS = (OFPFC.ADD, OFPFC.MODIFY, OFPFC.MODIFY_STRICT)
 _STRICT = (OFPFC.ADD, OFPFC.MODIFY_STRICT, OFPFC.DELETE_STRICT)
 _ACTIONS = re.compile(r"(?:^|[\s,])actions?\s*=")
 
@@ -46,7 +47,7 @@ _ACTIONS = re.compile(r"(?:^|[\s,])actions?\s*=")
 def parse_flow(text: str, ports: Mapping[str, int] | None = None, command: int = OFPFC.ADD) -> FlowMod:
     """Read one flow for a flow-mod `command`; `ports` gives ports' numbers by name. Raises FlowTextError.
 
-    A missing table is 0 for an addition and OFPTT_ALL for the others, as in ovs-ofctl; out_port and out_group
+    A missing table is 0, but OFPTT_ALL for deletions, as in ovs-ofctl; out_port and out_group
     are for deletions, actions for the rest.
     """
     names: Mapping[str, int] = {} if ports is None else ports
@@ -69,7 +70,7 @@ def _parse_head(
     text: str, ports: Mapping[str, int], command: int | None
 ) -> tuple[dict[str, Any], MatchWords]:
     """Read all but the actions: the fields of a flow-mod, and the words of the match."""
-    values: dict[str, Any] = {"table_id": 0 if command == OFPFC.ADD else OFPTT_ALL}
+    values: dict[str, Any] = {"table_id": 0 if command in _SETS else OFPTT_ALL}
     words = MatchWords(ports)
     for key, value in split_words(text):
         if key in FLAG_WORDS and value is None:
@@ -88,13 +89,13 @@ def _parse_head(
             if key == "priority" and command not in _STRICT:
                 raise FlowTextError("priority: only with --strict or in an addition")
             values[key] = number(value, key, _NUMBERS[key])
-        elif key == "out_port" and command not in (OFPFC.ADD, OFPFC.MODIFY, OFPFC.MODIFY_STRICT):
+        elif key == "out_port" and command not in _SETS:
             values["out_port"] = port(value, key, ports)
-        elif key == "out_group" and command not in (OFPFC.ADD, OFPFC.MODIFY, OFPFC.MODIFY_STRICT):
+        elif key == "out_group" and command not in _SETS:
             values["out_group"] = int(OFPG.ANY) if value == "any" else number(value, key, 32)
         else:
             raise FlowTextError(f"unknown keyword {key}")
-    if command == OFPFC.ADD and values["table_id"] > OFPTT_MAX:
+    if command in _SETS and values["table_id"] > OFPTT_MAX:
         values["table_id"] = 0
     return values, words
 
@@ -105,9 +106,10 @@ _KEYS = ("table", "cookie", "out_port", "out_group", *_NUMBERS, *_IGNORED)
 def _cookie(text: str, command: int | None) -> dict[str, int]:
     value, slash, mask = text.partition("/")
     if not slash:
-        if command not in (OFPFC.ADD, OFPFC.MODIFY, OFPFC.MODIFY_STRICT):
+        if command not in _SETS:
             raise FlowTextError(f"cookie: a mask is needed to select by it, as in cookie={text}/-1")
-        return {"cookie": number(value, "cookie", 64)}
+        cookie = number(value, "cookie", 64)
+        return {"cookie": cookie if command == OFPFC.ADD else 0}  # 1.3 cannot change a cookie (7.3.4.1)
     if command == OFPFC.ADD:
         raise FlowTextError("cookie: an addition cannot use a mask")
     return {

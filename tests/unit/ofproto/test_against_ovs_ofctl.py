@@ -14,8 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from peers import need
 
 from vswitchd.ofproto.codec import decode, encode, encode_parts, frame
+from vswitchd.ofproto.constants import OFPFC
+from vswitchd.ofproto.flowactions import parse_actions
 from vswitchd.ofproto.flowformat import format_flags, format_flow, format_instructions, format_rule
-from vswitchd.ofproto.flowtext import FlowTextError, parse_flow
+from vswitchd.ofproto.flowtext import FlowTextError, flow_stats_request, parse_flow
 from vswitchd.ofproto.messages import (
     BarrierReply,
     BarrierRequest,
@@ -27,9 +29,13 @@ from vswitchd.ofproto.messages import (
     GetConfigReply,
     GetConfigRequest,
     Hello,
+    PacketOut,
 )
 from vswitchd.ofproto.multipart import (
+    AggregateStatsReply,
+    AggregateStatsRequest,
     FlowStatsReply,
+    FlowStatsRequest,
     PortDescReply,
     PortDescRequest,
     TableFeaturesReply,
@@ -165,6 +171,7 @@ class FakeSwitch:
         self.listener.bind(str(path))
         self.listener.listen()
         self.got = []
+        self.seen = []
         self.wires = []
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
@@ -196,6 +203,7 @@ class FakeSwitch:
 
     def answer(self, wire):
         xid, msg = decode(wire)
+        self.seen.append(msg)
         if isinstance(msg, FlowMod):
             self.got.append(msg)
             self.wires.append(wire)
@@ -207,6 +215,10 @@ class FakeSwitch:
             yield encode(FeaturesReply(1, 0, 254), xid)
         elif isinstance(msg, GetConfigRequest):
             yield encode(GetConfigReply(), xid)
+        elif isinstance(msg, FlowStatsRequest):
+            yield encode(FlowStatsReply(), xid)
+        elif isinstance(msg, AggregateStatsRequest):
+            yield encode(AggregateStatsReply(), xid)
         elif isinstance(msg, PortDescRequest):
             yield encode(PortDescReply((Port(1, name="p1"),)), xid)
         elif isinstance(msg, TableFeaturesRequest):
@@ -230,6 +242,53 @@ def test_flow_mods_are_those_of_ovs_ofctl(tmp_path):
     for text, theirs, wire in zip(SAME, switch.got, switch.wires, strict=True):
         assert parse_flow(text) == theirs, text
         assert len(encode(theirs, 1)) == len(wire), text
+
+
+def asked(tmp_path, *args, of):
+    """The one message of class `of` that ovs-ofctl sends for a command."""
+    switch = FakeSwitch(tmp_path / "s")
+    try:
+        ofctl(*(f"unix:{tmp_path}/s" if arg == "SWITCH" else arg for arg in args))
+    finally:
+        switch.stop()
+    (found,) = [msg for msg in switch.seen if isinstance(msg, of)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "command"),
+    [
+        (["mod-flows"], "tcp,cookie=5,actions=3", OFPFC.MODIFY),
+        (["mod-flows"], "table=2,cookie=5/7,actions=3", OFPFC.MODIFY),
+        (["--strict", "mod-flows"], "priority=7,tcp,actions=drop", OFPFC.MODIFY_STRICT),
+        (["del-flows"], "table=1,udp,tp_dst=5,out_port=4,out_group=6,cookie=5/-1", OFPFC.DELETE),
+        (["del-flows"], "in_port=1", OFPFC.DELETE),
+        (["--strict", "del-flows"], "priority=9,arp", OFPFC.DELETE_STRICT),
+    ],
+)
+def test_commands_are_those_of_ovs_ofctl(tmp_path, args, text, command):
+    verb = [*args[:-1], args[-1], "SWITCH", text]
+    assert asked(tmp_path, *verb, of=FlowMod) == parse_flow(text, command=command)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tcp,tp_dst=80", "table=3,out_port=LOCAL,cookie=1/-1", "out_group=5,metadata=1"]
+)
+def test_selections_are_those_of_ovs_ofctl(tmp_path, text):
+    request = asked(tmp_path, "dump-flows", "SWITCH", text, of=FlowStatsRequest)
+    assert request == flow_stats_request(text)
+
+
+def test_packet_out_is_that_of_ovs_ofctl(tmp_path):
+    text = "set_field:02:00:00:00:00:01->eth_dst,output:3,flood"
+    msg = asked(
+        tmp_path,
+        "packet-out",
+        "SWITCH",
+        f"in_port=2,packet=0102030405060708090a0b0c0800,actions={text}",
+        of=PacketOut,
+    )
+    assert msg == PacketOut(in_port=2, actions=parse_actions(text, {}), data=bytes(range(1, 13)) + b"\x08\0")
 
 
 def test_fields_beyond_1_3_come_as_ovs_ofctl_sends_them(tmp_path):
