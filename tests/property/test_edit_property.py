@@ -149,7 +149,7 @@ def parse(frame: bytes) -> Any:
     return key
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(frames, st.lists(edits(), min_size=1, max_size=5))
 def test_key_follows_the_packet(frame: bytes, actions: list[dict[str, Any]]) -> None:
     """After any edits the mirrored key is the key of the edited frame; checksums are as right as before."""
@@ -172,7 +172,7 @@ def test_key_follows_the_packet(frame: bytes, actions: list[dict[str, Any]]) -> 
     assert sums(frame, now) == sums(frame0, before)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(frames, st.lists(edits(), min_size=1, max_size=4), key_bytes, key_bytes)
 def test_sources_name_all_that_a_result_depends_on(
     frame: bytes, actions: list[Any], noise: bytes, matched: bytes
