@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
 
 from of_strategies import of_row
 from peers import need
@@ -25,7 +26,7 @@ from vswitchd.ofproto.oxm import Match
 from vswitchd.ofproto.registry import BY_CLASS
 
 pytestmark = pytest.mark.interop
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 PYTHON = ROOT / ".venv-ryu" / "bin" / "python"
 
