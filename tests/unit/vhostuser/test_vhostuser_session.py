@@ -280,3 +280,20 @@ def test_a_broken_ring_recovers_when_set_up_anew(bench):
     b.ask(Request.SET_VRING_KICK, fe.u64(1), [b.eventfds[1][0]])
     b.rings[1].send(b"x" * 60)
     assert b.rx() == [b"x" * 60]
+
+
+def test_reset_device_keeps_memory_and_call(bench):
+    b = bench()
+    b.start()
+    memory, call = b.session.state.memory, b.session.state.ring(1).call
+    b.ask(Request.RESET_DEVICE)
+    assert b.session.state.memory is memory
+    assert b.session.state.ring(1).call == call
+    assert b.session.state.features is None
+
+
+def test_rings_may_be_enabled_before_features_are_set(bench):
+    """QEMU does so when it attaches a queue."""
+    b = bench()
+    b.ask(Request.SET_VRING_ENABLE, fe.state(0, 1))
+    assert b.session.state.ring(0).enabled

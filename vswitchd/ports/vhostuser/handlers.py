@@ -10,7 +10,7 @@ from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.features import OFFERED, OFFERED_PROTOCOL
 from vswitchd.ports.vhostuser.memory import MAX_REGIONS, Region, Uva, check_regions
 from vswitchd.ports.vhostuser.messages import U64, Body, MemoryTable, Request, VringAddr, VringFd, VringState
-from vswitchd.ports.vhostuser.state import MAX_PAIRS, Memory, RingAddr, State
+from vswitchd.ports.vhostuser.state import MAX_PAIRS, Memory, Ring, RingAddr, State
 
 if TYPE_CHECKING:
     from vswitchd.ports.vhostuser.frames import Frame
@@ -79,8 +79,12 @@ def _reset_owner(c: Context) -> Outcome:
 
 
 def _reset_device(c: Context) -> Outcome:
-    """Go back to the initial state; what was negotiated of the protocol stays."""
-    return Outcome(State(protocol=c.state.protocol))
+    """Go back to the initial state, but for what belongs to the connection and not to the device.
+
+    Protocol features, memory slots (QEMU sends differences to what it sent before) and call descriptors stay.
+    """
+    rings = {index: Ring(call=ring.call, err=ring.err) for index, ring in c.state.rings.items()}
+    return Outcome(State(protocol=c.state.protocol, memory=c.state.memory, rings=rings))
 
 
 def _map(c: Context, region: Region, fd: int, done: list[Any]) -> None:
