@@ -61,6 +61,8 @@ peers:
 # out: the interpreter itself keeps memory to its end.
 test-asan: $(TEST_READY) build
 	@mkdir -p $(ASAN_TREE)
+	@rm -rf $(ASAN_TREE)/tests $(ASAN_TREE)/ctl
+	@if [ -d $(ASAN_TREE)/vswitchd ]; then find $(ASAN_TREE)/vswitchd -type f ! -name '*.so' -delete; fi
 	@for part in vswitchd ctl tests; do \
 	  mkdir -p $(ASAN_TREE)/$$part; (cd $$part && tar -cf - --exclude='*.so' --exclude=__pycache__ .) | \
 	  tar -C $(ASAN_TREE)/$$part -xf -; done
