@@ -198,6 +198,29 @@ def test_a_tap_in_another_namespace_goes_on(ports, driver, elsewhere):
     assert links.find("t0") is None
 
 
+def test_a_tap_in_a_namespace_out_of_sight_is_believed_up(ports, elsewhere, monkeypatch):
+    port = ports.open("t0", "tap")
+    monkeypatch.setattr(links, "find", lambda *_: None)
+    ip("link", "set", "t0", "netns", elsewhere)
+    ports.pump()
+    assert port.status().link_up
+    assert port.status().info["netns"] == "unknown"
+
+
+def test_a_tap_whose_name_was_taken_says_so_and_recovers(ports):
+    port = ports.open("t0", "tap")
+    # Somebody deletes the tap and makes another interface of that name before we look.
+    ip("link", "del", "t0")
+    ip("link", "add", "t0", "type", "veth", "peer", "name", "t1")
+    ports.pump()
+    status = port.status()
+    assert not status.link_up
+    assert "cannot be made again: interface t0 exists already" in status.info["error"]
+    ip("link", "del", "t0")
+    assert port.status().link_up
+    assert "error" not in port.status().info
+
+
 def test_a_tap_that_comes_home_is_followed(ports, elsewhere):
     port = ports.open("t0", "tap")
     ip("link", "set", "t0", "netns", elsewhere)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from vswitchd.datapath.dp import lib
 from vswitchd.ports.base import PortConfig, PortEnv, PortError, PortStatus
 from vswitchd.ports.kernel import links
 from vswitchd.ports.kernel.device import KernelPort, check_name, no_permission
+from vswitchd.ports.kernel.rtnl import IFF_LOWER_UP, IFF_UP
 
 if TYPE_CHECKING:
     from vswitchd.ports.kernel.rtnl import Link
@@ -24,6 +26,8 @@ TUN = "/dev/net/tun"
 TUNSETIFF, TUNGETIFF, TUNSETOFFLOAD, TUNGETDEVNETNS = 0x400454CA, 0x800454D2, 0x400454D0, 0x54E3
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 1, 2, 4, 8
+UNKNOWN = -1
+"""In place of a namespace's identifier: one that we may not look into."""
 _IFREQ = struct.Struct("16sH22x")
 
 
@@ -124,16 +128,15 @@ class TapPort(KernelPort):
 
     def _look(self) -> None:
         """Find the device again."""
-        found = locate(self._fd)
+        found = locate(self._fd) if self._fd >= 0 else None
         if found is None:
             self._make_anew()
-        elif found[1] is None:
-            self._set(
-                None, f"interface {self.config.name} is in another namespace, where its state cannot be read"
-            )
-        else:
-            self._where = found[0]
-            self._set(found[1])
+            return
+        self._where, link = found
+        if link is None and self.link is not None:  # out of sight: believe that whoever took it sets it up
+            self._where = UNKNOWN
+            link = replace(self.link, flags=self.link.flags | IFF_UP | IFF_LOWER_UP)
+        self._set(link)
 
     def _left(self) -> None:
         self._look()
@@ -160,7 +163,7 @@ class TapPort(KernelPort):
     def _info(self) -> dict[str, str]:
         info = {"driver_name": "tun", **super()._info()}
         if self._where is not None:
-            info["netns"] = f"id {self._where}"
+            info["netns"] = "unknown" if self._where == UNKNOWN else f"id {self._where}"
         return info
 
     def stop(self) -> None:
