@@ -342,6 +342,24 @@ vs_mac_table *vs_bridge_macs(vs_bridge *b)
     return atomic_load_explicit(&b->macs, memory_order_relaxed);
 }
 
+static void free_macs(void *macs)
+{
+    vs_mac_table_free(macs);
+}
+
+int vs_bridge_set_macs(vs_bridge *b, uint32_t limit, uint32_t ageing_s)
+{
+    vs_mac_table *old = vs_bridge_macs(b);
+    if (vs_mac_table_set(old, limit, ageing_s) >= limit)
+        return 0;
+    vs_mac_table *fresh = vs_mac_table_new(limit, ageing_s);
+    if (fresh == NULL)
+        return -ENOMEM;
+    atomic_store_explicit(&b->macs, fresh, memory_order_release); /* pairs with vs_output_normal */
+    vs_qsbr_defer(&vs_qsbr, free_macs, old);
+    return 0;
+}
+
 void vs_bridge_set_forward_bpdu(vs_bridge *b, int on)
 {
     atomic_store_explicit(&b->forward_bpdu, on != 0, memory_order_relaxed);

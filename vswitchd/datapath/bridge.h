@@ -143,6 +143,8 @@ void vs_bridge_group_remove(vs_bridge *b, uint32_t id);
 /* Counters of the group in to[0], of its buckets behind; 0 or -ENOENT. */
 int vs_bridge_group_stats(vs_bridge *b, uint32_t id, struct vs_group_stats *to, uint32_t max);
 vs_mac_table *vs_bridge_macs(vs_bridge *b);
+/* Bound and ageing of the MAC table; what was learned is lost when the table must grow. 0 or -ENOMEM. */
+int vs_bridge_set_macs(vs_bridge *b, uint32_t limit, uint32_t ageing_s);
 void vs_bridge_set_forward_bpdu(vs_bridge *b, int on);
 void vs_bridge_set_punt_ttl(vs_bridge *b, int on);
 

@@ -160,12 +160,13 @@ class DpBridge:
         lib.vs_mac_flush(lib.vs_bridge_macs(self.cdata))
 
     def set_fdb(self, limit: int, ageing_s: int) -> None:
-        """Bound of the table and ageing time."""
-        lib.vs_mac_table_set(lib.vs_bridge_macs(self.cdata), limit, ageing_s)
+        """Bound of the table and ageing time. Raises DatapathError."""
+        check(lib.vs_bridge_set_macs(self.cdata, limit, ageing_s), "MAC table")
 
     def fdb_stats(self) -> dict[str, int]:
         """learned, moved, expired, evicted, entries, limit, ageing_s."""
-        s = ffi.new("struct vs_mac_stats *")
-        lib.vs_mac_stats(lib.vs_bridge_macs(self.cdata), s)
+        s, macs = ffi.new("struct vs_mac_stats *"), lib.vs_bridge_macs(self.cdata)
+        lib.vs_mac_expire(macs, lib.vs_dp_now_ms(self._dp) // 1000)
+        lib.vs_mac_stats(macs, s)
         names = ("learned", "moved", "expired", "evicted", "entries", "limit", "ageing_s")
         return {name: getattr(s, name) for name in names}

@@ -278,3 +278,15 @@ def test_nested_output_does_not_disturb_the_batch(box: SwitchBox) -> None:
     assert out == {2: [b"\0\0\0\0\0\7" + UDP_FRAME[6:]] * 32}
     assert box.take_from(far) == [UDP_FRAME[:6] + b"\0\0\0\0\0\x09" + UDP_FRAME[12:]] * 64
     box.assert_ledgers()
+
+
+def test_the_mac_table_grows_when_asked_and_forgets_the_aged(box: SwitchBox) -> None:
+    box.rule(0, (), dp.output(NORMAL))
+    box.dp.set_time_ms(1_000_000)
+    box.bridge.set_fdb(100_000, 10)
+    box.send(1, UDP_FRAME)
+    assert box.bridge.fdb() == [(1, 0, "02:00:00:00:00:01", 0)]
+    assert box.bridge.fdb_stats()["limit"] == 100_000
+    box.dp.set_time_ms(1_011_000)
+    assert box.bridge.fdb_stats()["entries"] == 0
+    assert box.bridge.fdb() == []
