@@ -273,6 +273,29 @@ def test_corrupt_ring_is_logged_once(tmp_path, caplog):
     run(tmp_path, main)
 
 
+def test_metrics(tmp_path):
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        check_echo(front, port)
+        front.rings[0].post(2000)
+        front.rings[1].chain([(1 << 40, 100)])
+        assert bounce(port) == 0
+        metrics = port.status().metrics
+        ring = {i: ("ring", str(i)) for i in (0, 1)}
+        assert metrics["vs_vhost_connected", ()] == 1
+        assert metrics["vs_vhost_retries_total", ()] == 0
+        assert metrics["vs_vhost_ring_enabled", (ring[0],)] == 1
+        assert metrics["vs_vhost_ring_used_ratio", (ring[0],)] == 1 / 256
+        assert metrics["vs_vhost_ring_used_ratio", (ring[1],)] == 0
+        assert metrics["vs_vhost_ring_full_total", (ring[0],)] == 0
+        assert metrics["vs_vhost_kicks_total", (ring[1], ("state", "sent"))] == 2
+        assert metrics["vs_vhost_refused_total", (ring[1], ("reason", "address"))] == 1
+        assert metrics["vs_vhost_feature_info", (("feature", "version_1"),)] == 1
+
+    run(tmp_path, main)
+
+
 def test_stop_while_connected(tmp_path):
     async def main(world):
         port = world.port()

@@ -184,15 +184,26 @@ class VhostPort:
     def _metrics(self) -> Iterator[tuple[Metric, float]]:
         yield ("vs_vhost_connected", ()), float(self._connection is not None)
         yield ("vs_vhost_reconnects_total", ()), float(max(0, self._connects - 1))
+        for feature in features.names(self._features or 0).split():
+            yield ("vs_vhost_feature_info", (("feature", feature),)), 1.0
         retries = 0
         for index in range(self._rings):
             info = self._device.info(index)
-            label = ("ring", str(index))
-            yield ("vs_vhost_ring_enabled", (label,)), float(index in self._device.sizes)
-            sent, suppressed = info.stats.kicks_sent, info.stats.kicks_suppressed
-            yield ("vs_vhost_kicks_total", (label, ("state", "sent"))), float(sent)
-            yield ("vs_vhost_kicks_total", (label, ("state", "suppressed"))), float(suppressed)
-            if index % 2 == 0:
-                yield ("vs_vhost_ring_full_total", (label,)), float(info.stats.full)
-                retries += info.stats.retries
+            yield from self._ring_metrics(index, info)
+            retries += info.stats.retries
         yield ("vs_vhost_retries_total", ()), float(retries)
+
+    def _ring_metrics(self, index: int, info: Any) -> Iterator[tuple[Metric, float]]:
+        label = ("ring", str(index))
+        stats = info.stats
+        yield ("vs_vhost_ring_enabled", (label,)), float(index in self._device.sizes)
+        if info.size:  # descriptors that wait for the switch
+            yield ("vs_vhost_ring_used_ratio", (label,)), info.available / info.size
+        yield ("vs_vhost_kicks_total", (label, ("state", "sent"))), float(stats.kicks_sent)
+        yield ("vs_vhost_kicks_total", (label, ("state", "suppressed"))), float(stats.kicks_suppressed)
+        if index % 2 == 0:
+            yield ("vs_vhost_ring_full_total", (label,)), float(stats.full)
+        for error in range(1, lib.VS_N_CHAIN_ERRORS):
+            if stats.refused[error]:
+                reason = ffi.string(lib.vs_chain_error_label(error)).decode()
+                yield ("vs_vhost_refused_total", (label, ("reason", reason))), float(stats.refused[error])
