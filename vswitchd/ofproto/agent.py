@@ -62,6 +62,7 @@ class Agent:
         self.generation: int | None = None
         self.punts = 0
         self._ttl_punt = False
+        self.primary_connected: Callable[[], None] = _nobody_waits
         self._datapath = datapath
 
     def request(self, session: Session, request: Request) -> Job | None:
@@ -162,6 +163,10 @@ class Agent:
         )  # fmt: skip
         for session in self.sessions:
             session.tell(Async.FLOW_REMOVED, entry.reason, message)
+
+
+def _nobody_waits() -> None:
+    pass
 
 
 def _not_for_a_switch(_agent: Agent, _session: Session, _xid: int, message: Message) -> None:

@@ -66,12 +66,16 @@ class FailMode:
             self._connected_at = self._agent.clock()
             self._restart()
 
+    def connected(self) -> None:
+        """Note that a primary controller is connected; call before its first request is served."""
+        self._connected_at = self._agent.clock()
+        self._leave()
+
     def tick(self, *, connected: bool, probe: float) -> None:
         """Look at the connections; probe is the longest probe interval in seconds."""
         now = self._agent.clock()
         if connected:
-            self._connected_at = now
-            self._leave()
+            self.connected()
         elif (
             self._controllers
             and self.mode == "standalone"

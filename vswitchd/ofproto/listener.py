@@ -137,6 +137,8 @@ class Listener:
 
     def _opened(self, _channel: Channel) -> None:
         self._history.connected_at = self._agent.clock()
+        if self.primary:
+            self._agent.primary_connected()
 
     def _gone(self, channel: Channel, _reason: str) -> None:
         self._history.dropped += channel.dropped

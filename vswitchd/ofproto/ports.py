@@ -32,6 +32,8 @@ class _Entry:
     desc: Port
     handle: dp.PortHandle
     since: float
+    described: int = 0
+    """The bits that the daemon told."""
     config: int = 0
     """The bits that controllers set."""
 
@@ -55,7 +57,7 @@ class PortTable:
 
     def add(self, desc: Port, handle: dp.PortHandle) -> Port:
         """Add a port."""
-        self._ports[desc.port_no] = _Entry(desc, handle, self._clock())
+        self._ports[desc.port_no] = _Entry(desc, handle, self._clock(), desc.config)
         return desc
 
     def remove(self, port: int) -> Port | None:
@@ -68,6 +70,7 @@ class PortTable:
         entry = self._ports.get(desc.port_no)
         if entry is None:
             return None
+        entry.described = desc.config
         desc = replace(desc, config=desc.config | entry.config)
         if desc == entry.desc:
             return None
@@ -89,9 +92,8 @@ class PortTable:
         if config == entry.config:
             return None
         entry.handle.set_config(config)
-        described = entry.desc.config & ~entry.config
         entry.config = config
-        entry.desc = replace(entry.desc, config=described | config)
+        entry.desc = replace(entry.desc, config=entry.described | config)
         return entry.desc
 
     def stats(self, port: int) -> PortStats:

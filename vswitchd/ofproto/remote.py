@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
+import socket
+import ssl
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -127,6 +129,8 @@ class Remote:
         self._channel = channel
         self._state = State.ACTIVE
         self._history.connected_at = self._agent.clock()
+        if self.primary:
+            self._agent.primary_connected()
         log.info("%s: connected", self.config.target)
 
     def _gone(self, channel: Channel, reason: str) -> None:
@@ -152,8 +156,11 @@ class Remote:
 
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not error.args:
-        return "connection timed out"
-    if isinstance(error, OSError):
-        with contextlib.suppress(AttributeError):
-            return error.strerror or str(error)
+        return "Connection timed out"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "unknown host"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return str(error)

@@ -82,6 +82,7 @@ class OpenFlowBridge:
         self.name = name
         self.agent = Agent(bridge, datapath, clock, identity)
         self.fail_mode = FailMode(self.agent)
+        self.agent.primary_connected = self.fail_mode.connected
         self._ssl: SslConfig | None = None
         self._endpoints: dict[str, Endpoint] = {}
         self._bad: dict[str, ControllerStatus] = {}

@@ -122,10 +122,7 @@ def _port_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
 @_multipart(mp.GroupStatsRequest)
 def _group_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
-    if msg.group_id == OFPG.ALL:
-        wanted = list(agent.groups)
-    else:
-        wanted = [msg.group_id] if msg.group_id in agent.groups else []
+    wanted = [group for group in agent.groups if msg.group_id in (OFPG.ALL, group)]
     return encode_parts(mp.GroupStatsReply(), xid, entries=[_one_group(agent, group) for group in wanted])
 
 

@@ -386,6 +386,27 @@ async def _standalone(w):
     assert len(w.normal()) == 1
 
 
+async def _own_normal_flow(w):
+    """A controller whose own flow is that of failing open, sent with its hello: it stays."""
+    target = f"unix:{w.dir}/c"
+    w.of.set_controllers([ControllerConfig(target)])
+    w.clock.now += 16
+    w.of.tick()
+    assert w.of.status().fail_open
+    await w.until(lambda: w.status(target).state == "BACKOFF")
+    await w.listen()
+    w.clock.now += 20
+    w.of.tick()
+    async with asyncio.timeout(LIMIT):
+        c = await w.arrived.get()
+    c.writer.write(encode(m.Hello(frozenset({4})), 1) + encode(flow(0, out=OFPP.NORMAL), 2))
+    await c.next()
+    await c.ask(m.BarrierRequest())
+    w.of.tick()
+    assert not w.of.status().fail_open
+    assert len(w.normal()) == 1
+
+
 async def _secure(w):
     w.of.set_fail_mode("secure")
     assert w.dp.visible() == {}
@@ -496,5 +517,6 @@ test_a_long_dump_takes_turns_with_others = world(_dump_takes_turns)
 test_inactivity_probe = world(_probe_interval)
 test_a_new_datapath_id_ends_connections = world(_new_datapath_id)
 test_standalone_stands_in_for_a_lost_controller = world(_standalone)
+test_the_flow_of_failing_open_is_not_taken_for_a_controllers = world(_own_normal_flow)
 test_secure_keeps_its_flows = world(_secure)
 test_failing_open_ends_when_made_secure = world(_failing_open_ends_with_secure)
