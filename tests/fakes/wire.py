@@ -41,7 +41,9 @@ def namespace():
             pytest.skip(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
         try:
             for kind in ("all", "default"):  # the kernel sends nothing of its own: no neighbour discovery
-                Path(f"/proc/sys/net/ipv6/conf/{kind}/disable_ipv6").write_text("1", encoding="ascii")
+                knob = Path(f"/proc/sys/net/ipv6/conf/{kind}/disable_ipv6")
+                if knob.exists():
+                    knob.write_text("1", encoding="ascii")
             yield
         finally:
             if libc.setns(old.fileno(), 0) != 0:
@@ -132,7 +134,7 @@ class Host:
     def take(self, device, address):
         """Move a device in and give it an address."""
         ip("link", "set", device, "netns", self.pid)
-        self.run("sysctl", "-qw", f"net.ipv6.conf.{device}.disable_ipv6=1")
+        subprocess.run(self.command("sysctl", "-qew", f"net.ipv6.conf.{device}.disable_ipv6=1"), check=False)
         self.run("ip", "addr", "add", address, "dev", device)
         self.run("ip", "link", "set", device, "up")
 
