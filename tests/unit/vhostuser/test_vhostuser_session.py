@@ -297,3 +297,17 @@ def test_rings_may_be_enabled_before_features_are_set(bench):
     b = bench()
     b.ask(Request.SET_VRING_ENABLE, fe.state(0, 1))
     assert b.session.state.ring(0).enabled
+
+
+def test_a_ring_that_does_not_translate_starts_when_its_address_is_mended(bench, caplog):
+    b = bench()
+    steps = list(fe.set_up(b.guest, b.rings, FEATURES, b.eventfds))
+    wrong = fe.message(Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 1, 0, 4096, 4096, 4096, 0))
+    for data, fds in steps:
+        b.send(wrong if data[:16] == wrong[:16] else data, fds)
+    b.ask(Request.GET_FEATURES)
+    b.ask(Request.SET_VRING_BASE, fe.state(0, 0))
+    assert b.session.running == {0}
+    assert [r.message for r in caplog.records] == ["bench: ring 1 does not start: Bad address"]
+    b.ask(Request.SET_VRING_ADDR, fe.addr(b.guest, 1, b.rings[1]))
+    assert b.session.running == {0, 1}

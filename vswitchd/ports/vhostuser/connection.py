@@ -84,6 +84,10 @@ class Connection:
             log.info("%s: connection lost: %s", self._name, error.strerror)
             self.close()
             return
+        except Exception:
+            log.exception("%s: closing the connection after an internal error", self._name)
+            self.close()
+            return
         self._handled()
 
     def _step(self) -> bool:

@@ -47,7 +47,7 @@ class Device(Protocol):
         """Undo table, when no ring uses it."""
 
     def start(self, index: int, spec: RingSpec, ring: Ring) -> bool:
-        """Run a ring. False: its addresses do not translate; that may change with the next message."""
+        """Run a ring. False: its addresses do not translate."""
 
     def stop(self, indices: Iterable[int]) -> Mapping[int, int]:
         """Stop rings; return when no core touches them, with the index each would have taken next."""
@@ -69,6 +69,7 @@ class Session:
         self._device = device
         self._reader = FrameReader()
         self._running: dict[int, RingSpec] = {}
+        self._failed: dict[int, RingSpec] = {}
         self.state = State()
 
     @property
@@ -161,6 +162,7 @@ class Session:
             return
         wanted = new.specs()
         stale = [index for index, spec in self._running.items() if wanted.get(index) != spec]
+        self._failed = {index: spec for index, spec in self._failed.items() if wanted.get(index) == spec}
         if stale:
             for index, base in self._device.stop(stale).items():
                 del self._running[index]
@@ -169,11 +171,14 @@ class Session:
             self.state = new
         for index, spec in wanted.items():
             ring = new.ring(index)
-            if index not in self._running:
+            if index in self._running:
+                if (ring.call, ring.err) != (old.ring(index).call, old.ring(index).err):
+                    self._device.set_call(index, ring)
+            elif self._failed.get(index) != spec:  # what did not start will not without a change
                 if self._device.start(index, spec, ring):
                     self._running[index] = spec
-            elif (ring.call, ring.err) != (old.ring(index).call, old.ring(index).err):
-                self._device.set_call(index, ring)
+                else:
+                    self._failed[index] = spec
         self._release(old, new)
 
     def _release(self, old: State, new: State) -> None:

@@ -16,7 +16,7 @@ from vswitchd.ports.base import PortError
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 8.0
+FIRST_WAIT, LONGEST_WAIT = 1.0, 4.0
 """Seconds between attempts to connect; doubled after each failure."""
 
 Connected = Callable[[socket.socket], None]
