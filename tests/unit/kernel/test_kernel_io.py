@@ -146,6 +146,14 @@ def test_longer_than_the_mtu_is_dropped_by_name(port, driver):
     assert d.counters.tx_packets == 2
 
 
+def test_segments_longer_than_the_mtu_are_dropped_by_name(port, driver):
+    d = driver(port)
+    d.send([big_tcp(30000)], csum=PARTIAL, gso_type=1, gso_size=9100, csum_start=34, csum_offset=16)
+    assert d.drops() == {"mtu_exceeded": 1}
+    d.send([big_tcp(30000)], csum=PARTIAL, gso_type=1, gso_size=8960, csum_start=34, csum_offset=16)
+    assert port.wire.receive()[0] == big_tcp(30000)
+
+
 def test_a_tagged_frame_of_full_mtu_is_sent(port, driver):
     d = driver(port)
     plain = frame(9014)

@@ -151,10 +151,12 @@ int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p,
 {
     struct iovec *iov = vector;
     uint32_t mtu = atomic_load_explicit(&kp->mtu, memory_order_relaxed);
-    if (VS_UNLIKELY(p->gso_type == VS_GSO_NONE && p->frame_len > mtu + ETH_HLEN + TAGS_LEN))
-        return -(int)VS_DROP_TX_TOO_LONG - 1;
     if (VS_UNLIKELY(fill_header(p, h) < 0))
         return -(int)VS_DROP_TX_OFFLOAD - 1;
+    /* What goes on the wire in the end: the frame, or each segment of it. */
+    uint32_t wire_len = p->gso_type == VS_GSO_NONE ? p->frame_len : VS_MIN(p->frame_len, (uint32_t)h->hdr_len + h->gso_size);
+    if (VS_UNLIKELY(wire_len > mtu + ETH_HLEN + TAGS_LEN))
+        return -(int)VS_DROP_TX_TOO_LONG - 1;
     iov[0] = (struct iovec){.iov_base = h, .iov_len = sizeof *h};
     iov[1] = (struct iovec){.iov_base = p->data, .iov_len = p->head_len};
     for (unsigned i = 0; i < p->n_segs; i++)
