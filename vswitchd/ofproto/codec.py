@@ -26,6 +26,7 @@ _HEADER = struct.Struct("!BBHI")
 _MULTIPART = struct.Struct("!HH4x")
 _MULTIPART_HEADER_LEN = OFP_HEADER_LEN + _MULTIPART.size
 _MULTIPART_TYPES = (OFPT.MULTIPART_REQUEST, OFPT.MULTIPART_REPLY)
+_UNFIT = (struct.error, OverflowError, TypeError, AttributeError, ValueError)
 _SHARED = (Hello, Error, EchoRequest, EchoReply)  # the same in every version
 P = TypeVar("P", bound=MultipartReply | MultipartRequest)
 
@@ -100,7 +101,9 @@ def encode(msg: Message, xid: int, version: int = OFP_VERSION_13) -> bytes:
             body = _MULTIPART.pack(row.part, msg.flags) + body
         head = msg.version if isinstance(msg, Hello) else version
         return _HEADER.pack(head, row.type, OFP_HEADER_LEN + len(body), xid) + body
-    except (struct.error, OverflowError, TypeError, AttributeError) as error:
+    except EncodeError:
+        raise
+    except _UNFIT as error:
         raise EncodeError(f"{msg.__class__.__name__} does not fit the wire: {error}") from None
 
 
@@ -132,7 +135,9 @@ def encode_parts(
     for entry in getattr(msg, "entries", ()) if entries is None else entries:
         try:
             chunk = codec.element.write(entry, version)
-        except (struct.error, OverflowError, TypeError, AttributeError) as error:
+        except EncodeError:
+            raise
+        except _UNFIT as error:
             raise EncodeError(f"{entry.__class__.__name__} does not fit the wire: {error}") from None
         if len(chunk) > room:
             raise EncodeError(f"{entry.__class__.__name__} of {len(chunk)} bytes does not fit one message")

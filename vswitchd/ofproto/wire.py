@@ -186,7 +186,7 @@ class Layout:
         out = list(values)
         for index, size in self.strings.items():
             if index in self.text:
-                out[index] = out[index].encode()[: size - 1]
+                out[index] = out[index].encode(errors="replace")[: size - 1]
             elif len(out[index]) != size:
                 raise EncodeError(f"{self.cls.__name__}: {out[index]!r} is not {size} bytes")
         return tuple(out)

@@ -247,6 +247,7 @@ def test_names_are_cut_at_the_first_nul_and_bad_text_is_no_error():
     assert decode(bytes(wire))[1].entries[0].name == "p\ufffd"
     long = decode(encode(DescReply(serial_num="x" * 40), 1))[1]
     assert long.serial_num == "x" * 31
+    assert decode(encode(DescReply(serial_num="a\udcff"), 1))[1].serial_num == "a?"
     with pytest.raises(EncodeError):
         encode(PortDescReply((Port(1, hw_addr=bytes(5)),)), 1)
 
@@ -262,6 +263,7 @@ def test_names_are_cut_at_the_first_nul_and_bad_text_is_no_error():
         FlowMod(instructions=(ApplyActions((SetField(field("eth_dst"), 1, 3),)),)),
         FlowMod(instructions=(ApplyActions((GotoTable(1),)),)),
         PacketIn(data="text"),
+        TableFeaturesRequest((TableFeatures(0, properties=(TableProperty(2, (256,)),)),)),
     ],
 )
 def test_what_does_not_fit_is_not_encoded(msg):
