@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,31 @@ def _needed() -> None:
     need.need_program("dpdk-testpmd", "setpriv", "stdbuf")
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What the guests of a shape send."""
+
+    shape: Shape
+    there: list[bytes]
+    back: list[bytes]
+
+
+def frames_for(shape: Shape) -> Frames:
+    """As many frames as the rings hold."""
+    count = SENT_SMALL_MBUFS if shape.mbuf_size else SENT
+    there = pcap.spread(count, ports=(1001, 1002, REFUSED_PORT))
+    return Frames(shape, there, pcap.spread(count, way=1))
+
+
+def start_pair(
+    stack: ExitStack, place: Path, sockets: tuple[Path, Path], frames: Frames, *, listen: bool
+) -> Pair:
+    """Start the guests; they are stopped at the end of the test."""
+    pair = Pair(place, sockets, (frames.there, frames.back), frames.shape, listen=listen)
+    stack.callback(pair.testpmd.close)
+    return pair
+
+
 def same_frames(received: Sequence[bytes], expected: Sequence[bytes]) -> None:
     """Every frame, byte for byte and in order; says which is the first that differs."""
     assert len(received) == len(expected)
@@ -45,31 +71,30 @@ def same_frames(received: Sequence[bytes], expected: Sequence[bytes]) -> None:
         assert one == other, f"frame {number}"
 
 
-def exchange(backend: Backend, place: Path, stack: ExitStack, shape: Shape, *, listen: bool) -> Played:
-    """Play frames each way, a third of one way refused by a flow; check frames and testpmd's counters."""
-    bridge = unique("br")
+def connect(backend: Backend, place: Path, bridge: str, *, listen: bool) -> tuple[Path, Path]:
+    """Make a bridge with two ports and FLOWS; give the sockets of its guests."""
     backend.add_bridge(bridge, secure=True)
-    sockets = tuple(
+    first, second = (
         backend.add_vhost(bridge, port, number, client=place / f"{port}.sock" if listen else None)
         for number, port in ((1, "vu0"), (2, "vu1"))
     )
-    assert len(sockets) == 2
     backend.set_flows(bridge, FLOWS)
-    count = SENT_SMALL_MBUFS if shape.mbuf_size else SENT
-    there = pcap.spread(count, ports=(1001, 1002, REFUSED_PORT))
+    return first, second
+
+
+def exchange(pair: Pair, frames: Frames) -> Played:
+    """Play the frames, a third of one way refused by a flow; check frames and testpmd's counters."""
+    there, back = frames.there, frames.back
     wanted = [frame for number, frame in enumerate(there) if number % 3 != 2]
-    back = pcap.spread(count, way=1)
-    pair = Pair(place, sockets, (there, back), shape, listen=listen)
-    stack.callback(pair.testpmd.close)
     played = pair.play((len(back), len(wanted)))
     for received, expected in zip(played.received, (back, wanted), strict=True):
-        if shape.queues == 1:
+        if frames.shape.queues == 1:
             same_frames(received, expected)
         else:
             same_frames(sorted(received), sorted(expected))
     sender, receiver = played.stats
-    assert (sender.tx_packets, receiver.rx_packets) == (count, len(wanted))
-    assert (receiver.tx_packets, sender.rx_packets) == (count, count)
+    assert (sender.tx_packets, receiver.rx_packets) == (len(there), len(wanted))
+    assert (receiver.tx_packets, sender.rx_packets) == (len(back), len(back))
     return played
 
 
@@ -120,8 +145,38 @@ def check_ledger(switch: Switch, played: Played, refused: int) -> None:
 def test_exchange(backend: Backend, place: Path, stack: ExitStack, shape: Shape, listen: bool) -> None:
     if shape.huge:
         need.need_hugepages(192)
-    played = exchange(backend, place, stack, shape, listen=listen)
+    frames = frames_for(shape)
+    sockets = connect(backend, place, unique("br"), listen=listen)
+    played = exchange(start_pair(stack, place, sockets, frames, listen=listen), frames)
     if listen or isinstance(backend, Switch):  # OVS 3.1 does not count on the ports that it listens on
         check_counters(backend, played)
     if isinstance(backend, Switch):
         check_ledger(backend, played, played.stats[0].tx_packets // 3)
+
+
+def test_guests_are_killed_and_others_take_their_place(
+    backend: Backend, place: Path, stack: ExitStack
+) -> None:
+    """kill -9 of a guest leaves the port usable: the next one on the same socket loses nothing."""
+    frames = frames_for(Shape())
+    sockets = connect(backend, place, unique("br"), listen=False)
+    for number in range(2):
+        pair = start_pair(stack, place / str(number), sockets, frames, listen=False)
+        exchange(pair, frames)
+        pair.testpmd.child.kill()
+    if isinstance(backend, Switch):
+        rows = {row["port"]: row for row in backend.json("drops")}
+        assert rows["vu0"]["received"] == rows["vu1"]["received"] == 2 * SENT
+
+
+def test_guests_outlive_the_switch(backend: Backend, place: Path, stack: ExitStack) -> None:
+    """kill -9 of the switch while the guests listen: it connects to them again and loses nothing."""
+    frames = frames_for(Shape())
+    bridge = unique("br")
+    sockets = connect(backend, place, bridge, listen=True)
+    pair = start_pair(stack, place, sockets, frames, listen=True)
+    pair.testpmd.wait_ready()
+    until(pair.testpmd.links_up, "the guests are connected")
+    backend.crash_and_restart()
+    backend.set_flows(bridge, FLOWS)
+    exchange(pair, frames)

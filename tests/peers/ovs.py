@@ -123,6 +123,14 @@ class OvsDpdk:
 
     def set_flows(self, bridge: str, flows: str) -> None:
         """Replace the flow table by `flows` (a line each) in one bundle."""
+        control = self.directory / f"{bridge}.mgmt"
+        # After a restart the bridge comes a little later than the daemon.
+        until(
+            lambda: (
+                run(["ovs-ofctl", "-O", "OpenFlow13", "show", f"unix:{control}"], check=False).returncode == 0
+            ),
+            f"OpenFlow on {control}",
+        )
         self.ofctl("del-flows", bridge)
         self.ofctl("--bundle", "add-flows", bridge, "-", stdin=flows)
 

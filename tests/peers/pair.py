@@ -47,6 +47,7 @@ class Pair:
         listen: bool = False,
     ) -> None:
         self._directory, self._queues, self._scatter = directory, shape.queues, shape.mbuf_size > 0
+        directory.mkdir(exist_ok=True)
         vdevs = []
         for guest, socket in enumerate(sockets):
             options = [

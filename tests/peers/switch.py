@@ -131,6 +131,8 @@ class Switch:
 
     def set_flows(self, bridge: str, flows: str) -> None:
         """Replace the flow table by `flows`, one a line."""
+        # After a restart the bridge comes a little later than the daemon.
+        until((self.run_dir / f"{bridge}.mgmt").is_socket, f"OpenFlow socket of {bridge}")
         self.ofctl("del-flows", bridge)
         self.ofctl("add-flows", bridge, "-", stdin=flows)
 
