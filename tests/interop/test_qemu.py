@@ -1,6 +1,7 @@
 """A QEMU guest with a vhost-user virtio-net device pings through the switch, and after it was killed."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,15 @@ def test_guest_pings_host_before_and_after_a_crash(
 
 
 def test_guest_pings_guest(backend: Backend, place: Path, stack: ExitStack) -> None:
-    """One guest on a socket of the switch, the other on one of QEMU's; needs no root."""
+    """One guest on a socket of the switch, with two queues; the other on QEMU's, without mergeable buffers.
+
+    Needs no root.
+    """
     bridge = unique("br")
     backend.add_bridge(bridge)
     nics = [
-        both_modes(backend, bridge, place, f"vg{number}", number, listen=number == 2) for number in (1, 2)
+        replace(both_modes(backend, bridge, place, "vg1", 1, listen=False), queues=2),
+        replace(both_modes(backend, bridge, place, "vg2", 2, listen=True), options="mrg_rxbuf=off"),
     ]
     # Both boot at the same time: one after the other would take twice as long on two cores.
     first, second = (stack.enter_context(Guest(place, [nic], name=f"g{at}")) for at, nic in enumerate(nics))
