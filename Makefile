@@ -13,8 +13,10 @@ STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 ASAN_TREE := build/asan-tree
-# The slow tests with real peers run on the native build; the sanitizer run takes all the others.
-ASAN_DESELECT := --ignore=tests/interop --ignore=tests/bench
+# Tests with peers of their own (QEMU, DPDK, Ryu, Open vSwitch) run on the native build; the sanitizer run takes all
+# the others, with the whole daemon on real interfaces among them.
+ASAN_TESTS := tests/unit tests/property tests/malformed tests/conformance tests/fuzz \
+  tests/interop/test_daemon_ledger.py tests/interop/test_daemon_life.py
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean
@@ -61,9 +63,9 @@ peers:
 # out: the interpreter itself keeps memory to its end.
 test-asan: $(TEST_READY) build
 	@mkdir -p $(ASAN_TREE)
-	@rm -rf $(ASAN_TREE)/tests $(ASAN_TREE)/ctl
+	@rm -rf $(ASAN_TREE)/tests $(ASAN_TREE)/ctl $(ASAN_TREE)/deploy
 	@if [ -d $(ASAN_TREE)/vswitchd ]; then find $(ASAN_TREE)/vswitchd -type f ! -name '*.so' -delete; fi
-	@for part in vswitchd ctl tests; do \
+	@for part in vswitchd ctl tests deploy; do \
 	  mkdir -p $(ASAN_TREE)/$$part; (cd $$part && tar -cf - --exclude='*.so' --exclude=__pycache__ .) | \
 	  tar -C $(ASAN_TREE)/$$part -xf -; done
 	@cp pyproject.toml README.md $(ASAN_TREE)/
@@ -71,7 +73,7 @@ test-asan: $(TEST_READY) build
 	@cd $(ASAN_TREE) && PYTHONPATH="$$PWD" PYTHONMALLOC=malloc VS_ASAN=1 \
 	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
-	  "$(CURDIR)/$(PY)" -m pytest $(ASAN_DESELECT) $(PYTEST_ARGS)
+	  "$(CURDIR)/$(PY)" -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),$(ASAN_TESTS))
 
 bench: $(TEST_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)

@@ -312,6 +312,9 @@ class Daemon:
 
     def _signals(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(
+            lambda _, context: _log.error("%s", context.get("message"), exc_info=context.get("exception"))
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.strsignal(number) or str(number))
         loop.add_signal_handler(signal.SIGHUP, self.log.reopen)

@@ -71,7 +71,11 @@ class Reconciler:
 
     def _run(self) -> None:
         self._pending = None
-        self.apply()
+        try:
+            self.apply()
+        except Exception:  # noqa: BLE001 - a bug of ours: clients must not wait for ever, the log has the rest
+            _log.exception("the configuration could not be applied as a whole")
+            self._store.set_applied(self._store.next_cfg)
 
     def port_changed(self, port: base.Port) -> None:
         """Note a driver's word that its status or queues changed; looked at once per loop turn."""

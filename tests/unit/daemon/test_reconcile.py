@@ -323,3 +323,23 @@ def test_a_bond_is_refused_by_its_ports_alone(switch):
         assert "bonds are not supported" in bench.interface("m1")["error"]
 
     switch(test)
+
+
+def test_a_bug_does_not_keep_clients_waiting(switch, monkeypatch, caplog):
+    async def test(bench):
+        bench.store.on_commit(lambda _: bench.reconciler.schedule())
+        monkeypatch.setattr(bench.datapath, "create_bridge", lambda name: 1 / 0)
+        bench.bridge("br0")
+        await asyncio.sleep(0)
+        assert bench.store.cur_cfg == bench.store.next_cfg == 1
+
+    switch(test)
+
+
+def test_an_empty_configuration_is_applied_too(switch):
+    async def test(bench):
+        bench.reconciler.apply()
+        assert bench.reconciler.applied_once
+        assert bench.datapath.cpus == [1, 2, 3]
+
+    switch(test)
