@@ -157,8 +157,14 @@ class Channel(asyncio.Protocol):
         connection = self._connection
         if connection is None:
             return
-        more = self._slice(connection)
-        self._agent.commit()
+        try:
+            more = self._slice(connection)
+            self._agent.commit()
+        except Exception:
+            # A bug of ours, or a datapath out of memory: this connection ends, the others go on.
+            log.exception("%s: cannot answer", self.config.peer)
+            self.close("internal error, see the log")
+            return
         self._flush()
         if self._not_reading and connection.unread < _UNREAD_LOW and self._transport is not None:
             self._not_reading = False

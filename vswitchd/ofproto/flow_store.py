@@ -19,12 +19,17 @@ from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selecti
 from vswitchd.ofproto.match_shape import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from vswitchd.ofproto.messages import FlowMod
 
 REPLACED = -1
 """`reason` of an entry whose slot was taken away without a removal being told."""
+
+
+_TURN = 500
+"""Entries that are deleted between two turns of others: about 2 ms."""
+_EXPIRED_AT_ONCE = 5000
 
 
 class Counters(NamedTuple):
@@ -52,15 +57,21 @@ class FlowStore:
         self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
         self._expiry = Expiry()
 
-    def apply(self, mod: FlowMod) -> None:
-        """Carry out one flow-mod, staged. OFError, and nothing changed, if it is refused."""
+    def apply(self, mod: FlowMod) -> Iterator[bytes] | None:
+        """Carry out one flow-mod, staged. OFError, and nothing changed, if it is refused.
+
+        A delete that may be long is done by whoever runs through the iterator that it returns.
+        """
         if mod.buffer_id != OFP_NO_BUFFER and mod.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
             raise OFError(OFPBRC.BUFFER_UNKNOWN, "this switch buffers no packets")
         if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
             self._check_table(mod, also=OFPTT_ALL)
-            for entry in list(self._selected(mod, strict=mod.command == OFPFC.DELETE_STRICT)):
+            found = self._selected(mod, strict=mod.command == OFPFC.DELETE_STRICT)
+            if mod.command == OFPFC.DELETE:
+                return self._delete_in_turns(found)
+            for entry in found:
                 self._delete(entry, OFPRR.DELETE)
-            return
+            return None
         self._check_table(mod)
         program = self._program(mod)
         if mod.command == OFPFC.ADD:
@@ -72,6 +83,7 @@ class FlowStore:
                     check_consistent(entry.match, program.instructions)
             for entry in entries:
                 self._modify(entry, program, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+        return None
 
     def commit(self) -> None:
         """Show everything staged to packets at once. Cheap when there is nothing."""
@@ -87,11 +99,13 @@ class FlowStore:
         return Counters(entry.packets + packets, entry.bytes + octets, entry.used)
 
     def expire(self, now: float) -> int:
-        """Remove what timed out; return how many. Call `dp.harvest()` before; it commits."""
+        """Remove what timed out, some at a time; return how many. Call `dp.harvest()` before; it commits."""
         count = 0
         for entry, reason in self._expiry.due(now, lambda e: self.counters(e).used):
             self._delete(entry, reason)
             count += 1
+            if count == _EXPIRED_AT_ONCE:
+                break
         self.commit()
         return count
 
@@ -221,6 +235,12 @@ class FlowStore:
             raise OFError(OFPFMFC.TABLE_FULL, str(error)) from None
         self._dirty = True
         return rule
+
+    def _delete_in_turns(self, entries: Iterable[FlowEntry]) -> Iterator[bytes]:
+        for done, entry in enumerate(entries, 1):
+            self._delete(entry, OFPRR.DELETE)
+            if done % _TURN == 0:
+                yield b""
 
     def _delete(self, entry: FlowEntry, reason: int) -> None:
         if entry.reason is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from vswitchd.ofproto.constants import OFPMT
 from vswitchd.ofproto.oxm import FieldMatch, Match
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Shape:
     identity.
     """
 
-    __slots__ = ("__weakref__", "by_rank", "places")
+    __slots__ = ("__weakref__", "_head", "_oxms", "_tail", "by_rank", "places")
 
     def __init__(self, fields: tuple[tuple[Field, int], ...]) -> None:
         places = []
@@ -46,6 +47,10 @@ class Shape:
             shift += row.bits
         self.places = tuple(places)
         self.by_rank = {place.field.rank: place for place in places}
+        self._oxms = tuple(_oxm(place) for place in places)
+        length = 4 + sum(len(head) + size + len(mask) for head, _, _, size, mask in self._oxms)
+        self._head = OFPMT.OXM.to_bytes(2, "big") + length.to_bytes(2, "big")
+        self._tail = bytes(-length % 8)
 
     def unpack(self, packed: int) -> Match:
         """Return the match of a packed number (its priority bits are ignored)."""
@@ -60,16 +65,23 @@ class Shape:
             )
         )
 
-    def value(self, packed: int, name: str) -> int | None:
-        """Return the value of a field if it is matched exactly, else None."""
-        for place in self.places:
-            if place.field.name == name:
-                return (
-                    packed >> place.shift & place.field.all_ones
-                    if place.mask == place.field.all_ones
-                    else None
-                )
-        return None
+    def encode(self, packed: int) -> bytes:
+        """Return the match of a packed number as it stands on the wire, with its padding (7.2.3.1)."""
+        chunks = [self._head]
+        for head, shift, ones, size, mask in self._oxms:
+            chunks += (head, (packed >> shift & ones).to_bytes(size, "big"), mask)
+        chunks.append(self._tail)
+        return b"".join(chunks)
+
+
+def _oxm(place: _Place) -> tuple[bytes, int, int, int, bytes]:
+    """Return header, shift, all ones of the field, bytes of its value, mask (none where it is exact)."""
+    row = place.field
+    if place.mask == row.all_ones:
+        return row.header.to_bytes(4, "big"), place.shift, row.all_ones, row.size, b""
+    header = row.header + 0x100 + row.size
+    mask = place.mask.to_bytes(row.size, "big")
+    return header.to_bytes(4, "big"), place.shift, row.all_ones, row.size, mask
 
 
 _SHAPES: WeakValueDictionary[_Key, Shape] = WeakValueDictionary()

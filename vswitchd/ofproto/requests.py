@@ -12,7 +12,7 @@ from vswitchd.datapath import dp
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.action_checks import MAX_PORT, check_groups, check_ports
 from vswitchd.ofproto.actions import Group, Output
-from vswitchd.ofproto.agent import Agent, Handler, handler
+from vswitchd.ofproto.agent import Agent, Handler, Job, handler
 from vswitchd.ofproto.compile import compile_actions
 from vswitchd.ofproto.constants import (
     OFP_NO_BUFFER,
@@ -72,8 +72,8 @@ def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
 
 @handler(m.FlowMod)
 @not_for_slaves
-def _flow_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    agent.flows.apply(msg)
+def _flow_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | None:
+    return agent.flows.apply(msg)
 
 
 @handler(m.GroupMod)

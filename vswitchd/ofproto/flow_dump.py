@@ -1,0 +1,66 @@
+"""Flow statistics encoded straight from the packed entries: a dump of a million flows in seconds (7.3.5.2).
+
+The same bytes as the codec's, which tests compare; but matches come from their shape and packed number, and the
+instructions of a program are encoded once. Thread: control.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from vswitchd.ofproto.codec import encode
+from vswitchd.ofproto.constants import OFP_VERSION_13, OFPMPF
+from vswitchd.ofproto.instructions import INSTRUCTIONS
+from vswitchd.ofproto.multipart import FlowStatsReply
+from vswitchd.ofproto.ports import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vswitchd.ofproto.compile import Program
+    from vswitchd.ofproto.flow_store import FlowStore
+    from vswitchd.ofproto.flow_table import FlowEntry
+
+PART_BYTES = 32768
+"""Length of the messages of a long reply: about 2 ms of encoding each."""
+_FLOW = struct.Struct("!HBxIIHHHH4xQQQ")
+_U16 = struct.Struct("!H")
+_programs: WeakKeyDictionary[Program, bytes] = WeakKeyDictionary()
+
+
+def dump(flows: FlowStore, entries: Iterable[FlowEntry], xid: int, now: float) -> Iterator[bytes]:
+    """Yield the reply messages for those of the entries that still exist; the last one ends the reply."""
+    chunks: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if entry.reason is None:
+            chunk = _flow(flows, entry, now)
+            if size + len(chunk) > PART_BYTES and chunks:
+                yield _message(chunks, xid, OFPMPF.MORE)
+                chunks, size = [], 0
+            chunks.append(chunk)
+            size += len(chunk)
+    yield _message(chunks, xid, 0)
+
+
+def _message(chunks: list[bytes], xid: int, flags: int) -> bytes:
+    head = encode(FlowStatsReply(flags=flags), xid)
+    body = b"".join(chunks)
+    return head[:2] + _U16.pack(len(head) + len(body)) + head[4:] + body
+
+
+def _flow(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
+    program = entry.program
+    done = _programs.get(program)
+    if done is None:
+        done = _programs[program] = INSTRUCTIONS.write(program.instructions, OFP_VERSION_13)
+    match = entry.shape.encode(entry.key)
+    counters = flows.counters(entry)
+    sec, nsec = duration(now - entry.created)
+    head = _FLOW.pack(
+        _FLOW.size + len(match) + len(done), entry.table, sec, nsec, entry.priority, entry.idle, entry.hard,
+        entry.flags, entry.cookie, counters.packets, counters.bytes,
+    )  # fmt: skip
+    return head + match + done
