@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from peers import need
 from peers.testpmd import Memory, Testpmd
 
 from .contenders import Contender, pause
 
 RING = 1024
+_PAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,17 @@ def drive(contender: Contender, directory: Path, load: Load) -> Iterator[Testpmd
         "--no-flush-rx",
         f"--flowgen-flows={load.flows}",
     ]
+    huge = need.free_hugepages() >= _PAGES
+    if not huge:
+        print(
+            f"bench: fewer than {_PAGES} huge pages are free: the generator uses ordinary ones and is slower"
+        )
     generator = Testpmd(
         directory,
         vdevs,
         name="generator",
         lcores=f"0@{load.core},1@{load.core}",
-        memory=Memory(megabytes=512, huge=True),
+        memory=Memory(megabytes=512, huge=huge),
         options=options,
         mbufs=0,
         nice=0,
