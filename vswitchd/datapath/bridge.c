@@ -249,6 +249,8 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     struct vs_member_list *members = calloc(1, sizeof *members);
     struct vs_group_map *groups = calloc(1, sizeof *groups);
     vs_mac_table *macs = vs_mac_table_new(8192, 300);
+    if (view != NULL)
+        view->version += dp->last_version; /* newer than any cache entry of a bridge that had this index */
     if (view == NULL || members == NULL || groups == NULL || macs == NULL) {
         free(view);
         free(members);

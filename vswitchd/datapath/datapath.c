@@ -318,6 +318,8 @@ void vs_dp_bridge_remove(vs_dp *dp, vs_bridge *b)
             vs_table_kill(t);
     }
     dp->bridges[b->index] = NULL;
+    dp->last_version =
+        VS_MAX(dp->last_version, atomic_load_explicit(&b->view, memory_order_relaxed)->version);
     vs_qsbr_synchronize(&vs_qsbr);
     vs_dp_start_sweep(dp, vs_dp_next_sweep(dp));
     vs_dp_wait_swept(dp);

@@ -105,6 +105,8 @@ struct vs_dp {
     _Atomic int64_t idle_sleep_cycles; /* negative: never */
     _Atomic int64_t time_override;     /* negative: real time */
     uint64_t cycles_per_us;
+    uint64_t
+        last_version; /* highest of any removed bridge: caches may hold its entries under the same index */
     uint32_t emc_entries;
     int manual;
     int punt_fd;
