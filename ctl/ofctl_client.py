@@ -54,10 +54,11 @@ class LinkError(VsError):
 
 
 class RefusedError(VsError):
-    """The switch refused a request; `error` is its OFPT_ERROR."""
+    """The switch refused a request; `error` is its OFPT_ERROR, `what` the refused text where it had one."""
 
-    def __init__(self, xid: int, error: Error) -> None:
-        super().__init__(refusal_text(xid, error))
+    def __init__(self, xid: int, error: Error, what: str = "") -> None:
+        super().__init__(refusal_text(xid, error) + (f" ({what})" if what else ""))
+        self.xid = xid
         self.error = error
 
 

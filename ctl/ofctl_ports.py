@@ -77,13 +77,13 @@ def _stats_object(entry: PortStats) -> dict[str, Any]:
     counters = [name for name in names if name != "port_no" and not name.startswith("duration")]
     values = {name: getattr(entry, name) for name in counters}
     return {
-        "port": _port_object(entry.port_no),
+        "port": _number_or_word(entry.port_no),
         **{name: None if value == U64_MAX else value for name, value in values.items()},
         "duration": entry.duration_sec + entry.duration_nsec / 1e9,
     }
 
 
-def _port_object(number: int) -> int | str:
+def _number_or_word(number: int) -> int | str:
     return number if number < OFPP.MAX else port_text(number)
 
 
@@ -106,24 +106,25 @@ def _desc_text(xid: int, parts: list[PortDescReply]) -> Iterator[str]:
 
 
 def desc_facts(parts: list[PortDescReply]) -> list[dict[str, Any]]:
-    """Return the ports, one object each; speeds in kbit/s."""
-    return [
-        {
-            "port": _port_object(entry.port_no),
-            "name": entry.name,
-            "addr": mac_text(int.from_bytes(entry.hw_addr, "big")),
-            "config": _words(entry.config, CONFIG),
-            "state": _words(entry.state, STATE),
-            "current": _words(entry.curr, FEATURES),
-            "advertised": _words(entry.advertised, FEATURES),
-            "supported": _words(entry.supported, FEATURES),
-            "peer": _words(entry.peer, FEATURES),
-            "curr_speed": entry.curr_speed,
-            "max_speed": entry.max_speed,
-        }
-        for part in parts
-        for entry in part.entries
-    ]
+    """Return the ports, one object each."""
+    return [port_object(entry) for part in parts for entry in part.entries]
+
+
+def port_object(entry: Port) -> dict[str, Any]:
+    """Return a port's description; speeds in kbit/s."""
+    return {
+        "port": _number_or_word(entry.port_no),
+        "name": entry.name,
+        "addr": mac_text(int.from_bytes(entry.hw_addr, "big")),
+        "config": _words(entry.config, CONFIG),
+        "state": _words(entry.state, STATE),
+        "current": _words(entry.curr, FEATURES),
+        "advertised": _words(entry.advertised, FEATURES),
+        "supported": _words(entry.supported, FEATURES),
+        "peer": _words(entry.peer, FEATURES),
+        "curr_speed": entry.curr_speed,
+        "max_speed": entry.max_speed,
+    }
 
 
 def _words(value: int, names: dict[int, str]) -> list[str]:

@@ -52,8 +52,8 @@ _TABLE = (
            "standard input)", "[FLOW]", (1, 2)),
     _write("packet-out", "ofctl_packets:packet_out", "send packets: in_port=PORT,packet=HEX,actions=ACTIONS",
            "PACKET-OUT|IN_PORT ACTIONS PACKET...", (2, 1 << 16)),
-    Verb("monitor", "SWITCH [MISSLEN] [invalid_ttl]", "ofctl_monitor:monitor",
-         "print packet-ins, removed flows, changed ports", 1, 3, facts="ofctl_monitor:facts"),
+    Verb("monitor", "SWITCH MISSLEN", "ofctl_monitor:monitor", "print packet-ins (MISSLEN bytes of each), "
+         "removed flows, changed ports; without MISSLEN the switch sends none", 1, 2),
     _read("dump-groups", "ofctl_groups:groups", "print the groups", "[GROUP]", 2),
     _read("dump-group-stats", "ofctl_groups:stats", "print the counters of the groups", "[GROUP]", 2),
     _read("dump-group-features", "ofctl_groups:features", "print what groups can do"),
@@ -61,7 +61,9 @@ _TABLE = (
     _write("mod-group", "ofctl_groups:mod", "change a group (--may-create: or add it)", "GROUP"),
     _write("del-groups", "ofctl_groups:delete", "delete all groups, or one", "[GROUP]", (1, 2)),
     Verb("probe", "TARGET", "ofctl_echo:probe", "say by the exit code if the switch answers"),
-    Verb("ping", "TARGET [BYTES]", "ofctl_echo:ping", "measure the time of ten echos", 1, 2),
-    Verb("benchmark", "TARGET BYTES COUNT", "ofctl_echo:benchmark", "measure the rate of echos", 3, 3),
+    Verb("ping", "TARGET [BYTES]", "ofctl_echo:ping", "measure the time of ten echos", 1, 2,
+         facts="ofctl_echo:ping_facts"),
+    Verb("benchmark", "TARGET BYTES COUNT", "ofctl_echo:benchmark", "measure the rate of echos", 3, 3,
+         facts="ofctl_echo:benchmark_facts"),
 )  # fmt: skip
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _TABLE}
