@@ -100,6 +100,29 @@ static int patch_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts,
     return 0; /* its packets arrive in patch_tx of the peer */
 }
 
+/* What a batch still needs of its packet: the batch may be under way when a full queue sends the packet on. */
+struct place {
+    struct vs_port *port;
+    uint32_t in_port;
+    uint8_t fate, drop;
+};
+
+/* Receive at the peer, and give the packets back to their batch as they were. `depth` stays: they may be queued to the
+ * next patch port. */
+static void cross(struct vs_core *co, struct vs_port *peer, struct vs_packet **pkts, int n)
+{
+    struct place places[VS_BATCH];
+    for (int i = 0; i < n; i++)
+        places[i] = (struct place){pkts[i]->port, pkts[i]->in_port, pkts[i]->fate, pkts[i]->drop};
+    vs_core_process(co, peer, pkts, n, true);
+    for (int i = 0; i < n; i++) {
+        pkts[i]->port = places[i].port;
+        pkts[i]->in_port = places[i].in_port;
+        pkts[i]->fate = places[i].fate;
+        pkts[i]->drop = places[i].drop;
+    }
+}
+
 static void patch_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
                      struct vs_port_counters *c)
 {
@@ -132,7 +155,7 @@ static void patch_tx(struct vs_port *port, unsigned core, struct vs_packet **pkt
     vs_port_sent(c, (uint64_t)n, bytes);
     vs_port_rx_count(pc, (uint64_t)n, bytes);
     if (n_go > 0)
-        vs_core_process(co, peer, go, n_go, true);
+        cross(co, peer, go, n_go);
 }
 
 static void patch_destroy(struct vs_port *port)
