@@ -68,8 +68,11 @@ class Port(Protocol):
         """Apply a changed configuration in place. False: cannot, make the port anew. Raises PortError."""
 
     def stop(self) -> None:
-        """Close sockets and forget the peer; no more calls of `changed`. The daemon detaches `handle` from the datapath (which calls
-        the driver's destroy after a grace period) right after this."""
+        """Close sockets and forget the peer; no more calls of `changed`.
+
+        The daemon detaches `handle` from the datapath (which calls the driver's destroy after a grace period) right
+        after this.
+        """
 
 
 Opener = Callable[[PortConfig, PortEnv], Port]
