@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vswitchd import descriptors
 from vswitchd.datapath import dp
 from vswitchd.ports import base
 
@@ -117,6 +118,9 @@ class LiveBridge:
         return port
 
     def _open(self, port: LivePort) -> None:
+        port.error = descriptors.shortage()
+        if port.error:
+            return
         try:
             driver = base.open_port(port.spec.config, self._env)
         except base.PortError as error:

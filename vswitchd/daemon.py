@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from vswitchd import appctl_main, metrics
+from vswitchd import appctl_main, descriptors, metrics
 from vswitchd.bridge_ofports import OfPortFile
 from vswitchd.bridge_openflow import BridgeOpenFlow
 from vswitchd.config.service import ConfigService
@@ -145,6 +145,8 @@ class Daemon:
         stack.callback(self.log.close)
         self._write_pid(stack)
         _log.info("vswitchd %s starts (pid %d, state %s)", self.version, os.getpid(), self.paths.state)
+        soft, hard = descriptors.raise_limit()
+        _log.info("up to %d open files (the limit was %d)", hard, soft)
         self.store = Store.open(self.paths.config_db, STORE_TIMEOUT)
         stack.callback(self.store.close)
         self.datapath = Datapath(self.options.cache_entries)
