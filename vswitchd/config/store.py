@@ -50,6 +50,7 @@ class Store:
         self._file = file
         self._tables: dict[str, dict[str, Row]] = file.load()
         self._lent: set[str] = set()
+        self._told: dict[str, tuple[Row, Mapping[str, Any]]] = {}
         self._on_commit: list[Callback] = []
         self._on_change: list[Callback] = []
         if not self._tables["Open_vSwitch"]:
@@ -99,6 +100,8 @@ class Store:
         self._file.write({name: rows for name, rows in self._durable(changes).items() if rows})
         self._tables = {name: dict(rows) for name, rows in txn.view.tables.items()}
         self._lent.clear()
+        for uuid in [u for rows in changes.values() for u, row in rows.items() if row is None]:
+            self._told.pop(uuid, None)
         self._notify([*self._on_commit, *self._on_change])
         return result
 
@@ -133,6 +136,9 @@ class Store:
             if row is None:
                 continue
             found += 1
+            # Most of what is told every second is what was told before: hundreds of idle ports cost nothing.
+            if self._told.get(uuid) == (row, values):
+                continue
             data: dict[str, Datum] = {}
             for name, value in values.items():
                 column = TABLES[table].columns[name]
@@ -142,8 +148,10 @@ class Store:
                     )
                 data[name] = to_datum(column.type, value)
             if any(row.data[name] != datum for name, datum in data.items()):
-                self._own(table)[uuid] = Row(row.table, uuid, {**row.data, **data})
+                row = Row(row.table, uuid, {**row.data, **data})
+                self._own(table)[uuid] = row
                 changed = True
+            self._told[uuid] = (row, values)
         if changed:
             self._notify(self._on_change)
         return found

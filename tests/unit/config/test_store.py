@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from vswitchd.config import store as store_module
 from vswitchd.config.schema import APPLICATION_ID, FORMAT_VERSION
 from vswitchd.config.store import Store
 from vswitchd.errors import ConfigError, StoreError
@@ -303,3 +304,23 @@ def test_a_column_of_a_later_version_of_the_schema_is_added(path):
     store = Store.open(path)
     assert next(store.snapshot().rows("Port"))["tag"] == 9
     store.close()
+
+
+def test_status_that_was_told_before_is_not_looked_at_again(store, monkeypatch):
+    seen = []
+    plain = store_module.to_datum
+    monkeypatch.setattr(
+        store_module, "to_datum", lambda kind, value: seen.append(value) or plain(kind, value)
+    )
+    store.transact(add_bridge)
+    row = store.snapshot().by_name("Interface", "br0")
+    tell = {"link_state": "up", "statistics": {"rx_packets": 1}}
+    for _ in range(3):
+        store.set_status("Interface", row.uuid, dict(tell))
+    assert seen == ["up", {"rx_packets": 1}]
+    store.set_status("Interface", row.uuid, {"link_state": "down"})
+    store.set_status("Interface", row.uuid, dict(tell))
+    assert store.snapshot().by_name("Interface", "br0")["link_state"] == "up"
+    store.transact(lambda txn: txn.update(txn.view.get("Interface", row.uuid), {"mtu_request": (1400,)}))
+    store.set_status("Interface", row.uuid, {**tell, "statistics": {"rx_packets": 2}})
+    assert store.snapshot().by_name("Interface", "br0")["statistics"] == {"rx_packets": 2}
