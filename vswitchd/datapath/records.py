@@ -9,6 +9,7 @@ from typing import Any
 from vswitchd.datapath.bridge import DpBridge
 from vswitchd.datapath.core import RX_DROPS, TX_DROPS, ffi, lib
 
+_ALL_VLANS = b"\xff" * (4096 // 8)
 _VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3}
 
 
@@ -145,7 +146,9 @@ class PortHandle:
         v = ffi.new("struct vs_port_vlan *")
         v.mode = _VLAN_MODES[mode]
         v.tag = tag
-        listed = list(trunks) or range(4096)
+        listed = list(trunks)
+        if not listed:
+            ffi.memmove(v.trunks, _ALL_VLANS, len(_ALL_VLANS))
         for vid in listed:
             v.trunks[vid // 8] |= 1 << vid % 8
         lib.vs_port_set_vlan(self.cdata, v)
