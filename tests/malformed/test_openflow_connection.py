@@ -92,7 +92,7 @@ def test_a_message_cut_short_is_refused_and_the_next_is_understood(cut):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_every_message_gets_an_answer_or_none_and_the_switch_lives(row, data):
     """Any message that the codec can carry, also those of a switch, with any values."""
@@ -107,7 +107,7 @@ def test_every_message_gets_an_answer_or_none_and_the_switch_lives(row, data):
     assert other.reply(mp.DescRequest()).dp_desc == "br0"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.booleans())
 def test_random_bytes(data, hello):
     c, _, answers = talk(data, hello=hello)
@@ -125,11 +125,11 @@ def test_mutated_requests_harm_nobody():
         for message in (
             flow(3, match={"eth_type": 0x800, "ip_proto": 6, "tcp_dst": 80}), m.GroupMod(group_id=1),
             mp.FlowStatsRequest(), m.PacketOut(data=bytes(60)), m.RoleRequest(), m.SetAsync(),
-            mp.PortStatsRequest(), mp.TableFeaturesRequest(),
+            mp.PortStatsRequest(), mp.GroupStatsRequest(),
         )
     )  # fmt: skip
     other = switch.peer()
-    for _ in range(400):
+    for _ in range(300):
         data = bytearray(good)
         for _ in range(rng.randint(1, 6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
