@@ -65,7 +65,6 @@ struct vs_core {
     int qsbr; /* slot, -1 for the control core */
     unsigned level;
     uint64_t now_ms;
-    uint32_t batch;
     unsigned n_dirty, n_clones;
     struct vs_port *virtual_in; /* control core: stands for a packet-out without an input port */
     struct vs_emc emc;

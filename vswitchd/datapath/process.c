@@ -123,7 +123,6 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
     if (c->emc.n_entries != 0)
         for (int i = 0; i < n; i++)
             s->at[i] = vs_emc_find(&c->emc, s->hash[i]);
-    uint32_t batch = ++c->batch;
     for (int i = 0; i < n; i++) {
         if (VS_UNLIKELY(pkts[i]->head_len < 14 || pkts[i]->drop == VS_DROP_RX_FRAGMENT)) {
             pkts[i]->drop = pkts[i]->head_len < 14 ? VS_DROP_RX_RUNT : VS_DROP_RX_FRAGMENT;
@@ -132,8 +131,8 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
         struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
         if (program == NULL)
             continue;
-        if (program->batch != batch) {
-            program->batch = batch;
+        /* A sparse set: whatever an older or a nested batch left in program->group is checked against this batch's groups. */
+        if (program->group >= n_groups || s->groups[program->group].program != program) {
             program->group = (uint16_t)n_groups;
             s->groups[n_groups].program = program;
             s->groups[n_groups++].n = 0;

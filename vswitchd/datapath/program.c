@@ -89,7 +89,7 @@ static void fill(struct vs_program *p, const struct vs_draft *d, uint32_t hash)
 {
     p->packets = p->bytes = p->used_ms = 0;
     p->taken_packets = p->taken_bytes = 0;
-    p->batch = 0;
+    p->group = 0;
     p->n_rules = d->n_rules;
     p->n_actions = d->n_actions;
     p->drop = d->drop;

@@ -37,8 +37,7 @@ struct vs_program {
     /* line 0: the owning core writes */
     uint64_t packets, bytes, used_ms;
     struct vs_program *next; /* in the index, or in the free list */
-    uint32_t batch;          /* last batch that used it ... */
-    uint16_t group;          /* ... and as which group */
+    uint16_t group;          /* in the batch under way, if that batch's group of this number says so */
     uint16_t n_rules;
     uint16_t n_actions;
     uint8_t drop;          /* reason when nothing is done with the packet */
