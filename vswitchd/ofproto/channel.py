@@ -58,6 +58,7 @@ class Channel(asyncio.Protocol):
         self._opened = opened
         self._gone = gone
         self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._job: Job | None = None
         self._full = False
@@ -84,6 +85,11 @@ class Channel(asyncio.Protocol):
         if self._connection is not None:
             self._connection.close(reason)
             self._finish()
+
+    def set_probe(self, seconds: float) -> None:
+        """Change the idle time before a probe."""
+        if self._connection is not None:
+            self._connection.probe = seconds
 
     def tick(self) -> None:
         """Probe; call some times a second."""
@@ -146,7 +152,7 @@ class Channel(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled and self._connection is not None:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._scheduled_run)
+            self._loop.call_soon(self._scheduled_run)
 
     def _scheduled_run(self) -> None:
         self._scheduled = False
@@ -225,4 +231,4 @@ class Channel(asyncio.Protocol):
             if data:
                 transport.write(data)
             transport.close()
-            asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.abort)
+            self._loop.call_later(_LINGER_SECONDS, transport.abort)

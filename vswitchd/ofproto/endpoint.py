@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -75,6 +75,17 @@ class Endpoint(Protocol):
 
     def close(self) -> None:
         """Close all connections and stop."""
+
+
+def adjust(endpoint: Endpoint, config: ControllerConfig) -> bool:
+    """Give a live endpoint new times, keeping its connections. False, and nothing done, if more is different."""
+    had = endpoint.config
+    if replace(config, inactivity_probe=had.inactivity_probe, max_backoff=had.max_backoff) != had:
+        return False
+    endpoint.config = config
+    for channel in endpoint.channels():
+        channel.set_probe(config.inactivity_probe / 1000)
+    return True
 
 
 ROLES = {1: "other", 2: "master", 3: "slave"}

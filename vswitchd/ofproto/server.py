@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.agent import Agent, Identity
-from vswitchd.ofproto.endpoint import ControllerConfig, ControllerStatus, Endpoint
+from vswitchd.ofproto.endpoint import ControllerConfig, ControllerStatus, Endpoint, adjust
 from vswitchd.ofproto.fail_mode import FailMode
 from vswitchd.ofproto.listener import Listener
 from vswitchd.ofproto.remote import Remote
@@ -107,7 +107,8 @@ class OpenFlowBridge:
         """Make the connections be these. Unchanged ones live on; a bad target shows in its status only."""
         wanted = {config.target: config for config in configs}
         for target, endpoint in list(self._endpoints.items()):
-            if wanted.get(target) != endpoint.config:
+            config = wanted.get(target)
+            if config is None or not adjust(endpoint, config):
                 endpoint.close()
                 del self._endpoints[target]
         self._bad = {}

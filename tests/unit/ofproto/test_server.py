@@ -341,6 +341,21 @@ async def _probe_interval(w):
     assert await c.eof() == b""
 
 
+async def _new_times_keep_the_connection(w):
+    target = await w.listen()
+    w.of.set_controllers([ControllerConfig(target)])
+    c = await w.next()
+    await c.ask(m.BarrierRequest())
+    w.of.set_controllers([ControllerConfig(target, inactivity_probe=1000, max_backoff=2000)])
+    await c.ask(m.BarrierRequest())
+    w.clock.now += 1
+    w.of.tick()
+    assert isinstance((await c.next())[1], m.EchoRequest)
+    w.servers[0].close()
+    w.of.set_controllers([ControllerConfig(target, primary=False)])
+    assert await c.eof() == b""
+
+
 async def _new_datapath_id(w):
     target = await w.listen()
     w.of.set_controllers([ControllerConfig(target)])
@@ -515,6 +530,7 @@ test_passive_tcp_on_both_families = world(_ptcp)
 test_a_stuck_peer_blocks_nobody_and_is_ended = world(_stuck_peer)
 test_a_long_dump_takes_turns_with_others = world(_dump_takes_turns)
 test_inactivity_probe = world(_probe_interval)
+test_new_times_keep_the_connection = world(_new_times_keep_the_connection)
 test_a_new_datapath_id_ends_connections = world(_new_datapath_id)
 test_standalone_stands_in_for_a_lost_controller = world(_standalone)
 test_the_flow_of_failing_open_is_not_taken_for_a_controllers = world(_own_normal_flow)
