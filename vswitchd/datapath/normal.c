@@ -78,7 +78,9 @@ void vs_normal_decide(vs_mac_table *macs, const struct vs_packet *p, uint16_t tc
         v->drop = VS_DROP_RX_RESERVED_MAC;
         return;
     }
-    vs_mac_learn(macs, src, v->vlan, in->ofport, now_s);
+    if (in->ofport < VS_OFPP_FIRST_RESERVED ||
+        in->ofport == VS_OFPP_LOCAL) /* not from a controller's packet-out */
+        vs_mac_learn(macs, src, v->vlan, in->ofport, now_s);
     if (dst[0] & 1)
         return;
     uint32_t ofport = vs_mac_lookup(macs, dst, v->vlan, now_s);
