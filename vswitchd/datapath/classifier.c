@@ -333,10 +333,12 @@ void vs_table_unlink(struct vs_table *t, struct vs_rule *r)
     atomic_store_explicit(at, next, memory_order_release);
     s->n_rules--;
     t->n_rules--;
-    bool changed = r->priority == s->max_priority && --s->n_at_max == 0;
-    if (changed)
-        recount_priorities(s);
-    if (changed && publish_vec(t, NULL) == 0 && s->n_rules == 0)
+    if (r->priority != s->max_priority || --s->n_at_max > 0)
+        return;
+    recount_priorities(s);
+    while (publish_vec(t, NULL) != 0)
+        vs_qsbr_drain(&vs_qsbr); /* frees what waits; a removal must not fail */
+    if (s->n_rules == 0)
         vs_qsbr_defer(&vs_qsbr, subtable_free, s);
 }
 

@@ -139,7 +139,7 @@ int vs_core_iterate(struct vs_core *c)
     if (total > 0 || sweeping) {
         vs_count(&c->stats.busy_iterations, 1);
         vs_count(&c->stats.busy_cycles, end - start);
-        if (end - start > c->stats.max_gap_cycles)
+        if (end - start > vs_count_read(&c->stats.max_gap_cycles))
             __atomic_store_n(&c->stats.max_gap_cycles, end - start, __ATOMIC_RELAXED);
         c->idle_since = 0;
     } else {

@@ -81,7 +81,7 @@ static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_po
         bytes += pkts[g->at[i]]->frame_len;
     vs_count(&program->packets, g->n);
     vs_count(&program->bytes, bytes);
-    program->used_ms = c->now_ms;
+    __atomic_store_n(&program->used_ms, c->now_ms, __ATOMIC_RELAXED);
     struct vs_port *out = program->single_output ? vs_bridge_port(b, actions[0].arg) : NULL;
     if (out != NULL && out != in) { /* the common case: one output, looked up once for all */
         for (unsigned i = 0; i < g->n; i++) {
