@@ -55,4 +55,9 @@ struct vs_action {
 };
 VS_ASSERT_SIZE(struct vs_action, 48);
 
+#ifndef VS_CDEF
+/* Is every type, field and reason one that exists? What is not checked here would index an array later. */
+bool vs_actions_valid(const struct vs_action *actions, size_t n);
+#endif
+
 #endif

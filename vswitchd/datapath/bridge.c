@@ -63,9 +63,30 @@ static struct vs_table *table_at(struct vs_bridge *b, uint8_t id)
     return t;
 }
 
+bool vs_actions_valid(const struct vs_action *actions, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (actions[i].type >= VS_N_ACTIONS ||
+            (actions[i].type == VS_ACT_SET_FIELD && actions[i].field >= VS_N_FIELDS) ||
+            (actions[i].type == VS_ACT_DROP && actions[i].arg >= VS_N_RX_DROPS))
+            return false;
+    return true;
+}
+
+/* The walk relies on it: tables exist and only lead forward (OpenFlow 1.3.5, 5.1.1). */
+static bool spec_valid(const struct vs_rule_spec *spec, const struct vs_action *actions)
+{
+    bool leads_on =
+        spec->goto_table == -1 || (spec->goto_table > spec->table && spec->goto_table < VS_MAX_TABLES);
+    return spec->table < VS_MAX_TABLES && leads_on && spec->priority >= 0 && spec->n_apply <= UINT16_MAX &&
+           spec->n_write <= UINT16_MAX && vs_actions_valid(actions, spec->n_apply + spec->n_write);
+}
+
 uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value,
                             const struct vs_key *mask, const struct vs_action *actions)
 {
+    if (!spec_valid(spec, actions))
+        return 0;
     struct vs_table *t = table_at(b, spec->table);
     if (t == NULL)
         return 0;
@@ -217,10 +238,13 @@ int vs_bridge_add_port(struct vs_bridge *b, struct vs_port *p, uint32_t ofport)
         return -EINVAL;
     if (vs_bridge_port(b, ofport) != NULL)
         return -EEXIST;
-    if (publish_members(b, p, NULL) != 0)
+    p->ofport = ofport; /* before any core can see the port */
+    __atomic_store_n(&p->bridge, b,
+                     __ATOMIC_RELEASE); /* pairs with patch_tx: the peer may know this port already */
+    if (publish_members(b, p, NULL) != 0) {
+        p->bridge = NULL;
         return -ENOMEM;
-    p->ofport = ofport;
-    p->bridge = b;
+    }
     atomic_store_explicit(ofport == VS_OFPP_LOCAL ? &b->local : &b->by_ofport[ofport], p,
                           memory_order_release);
     return 0;
@@ -232,7 +256,6 @@ void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p)
                           memory_order_release);
     while (publish_members(b, NULL, p) != 0)
         vs_qsbr_drain(&vs_qsbr); /* frees what waits; a removal must not fail */
-    vs_mac_flush_port(atomic_load_explicit(&b->macs, memory_order_relaxed), p->ofport);
 }
 
 /* ---- life and settings --------------------------------------------------------------------------------------------- */

@@ -118,11 +118,12 @@ void vs_bridge_free(struct vs_bridge *b); /* after its ports are gone and a grac
 /* Take the next step for removed rules; `swept` is the sweep epoch that all cores have done. */
 void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept);
 int vs_bridge_add_port(struct vs_bridge *b, struct vs_port *p, uint32_t ofport); /* 0 or -errno */
+/* What it taught the MAC table goes after a grace period (vs_dp_detach). */
 void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p);
 const struct vs_group *vs_bridge_group(const struct vs_bridge *b, uint32_t id); /* any core */
 #endif
 
-/* Stage a rule. Returns its handle, or 0 when out of memory. */
+/* Stage a rule. Returns its handle, or 0 when out of memory or when a table, an action or a field does not exist. */
 uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const struct vs_key *value,
                             const struct vs_key *mask, const struct vs_action *actions);
 void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule); /* stage its removal */
@@ -136,7 +137,8 @@ void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to);
 void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches,
                            uint32_t *rules);
 void vs_bridge_used_mask(vs_bridge *b, struct vs_key *to);
-/* Groups: buckets lie one after the other in `actions`, counts[i] actions each. 0 or -ENOMEM. */
+/* Groups: buckets lie one after the other in `actions`, counts[i] actions each. 0, -ENOMEM, or -EINVAL: more than 65535 of
+ * them, or an action that does not exist. */
 int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions,
                         const uint32_t *counts, uint32_t n);
 void vs_bridge_group_remove(vs_bridge *b, uint32_t id);

@@ -360,6 +360,7 @@ void vs_dp_detach(vs_dp *dp, struct vs_port *p)
     vs_bridge_remove_port(p->bridge, p);
     dp->ports[p->index] = NULL;
     vs_qsbr_synchronize(&vs_qsbr); /* its index may be given again at once: no core may hold packets for it */
+    vs_mac_flush_port(vs_bridge_macs(p->bridge), p->ofport); /* until now a core may have learned more */
     vs_qsbr_defer(&vs_qsbr, destroy_port, p);
     vs_qsbr_reclaim(&vs_qsbr);
 }
@@ -452,7 +453,7 @@ int vs_dp_packet_out(vs_dp *dp, vs_bridge *b, const uint8_t *frame, uint32_t len
     struct vs_core *c = dp->cores[0];
     struct vs_packet *p = c->rx[0];
     uint8_t dirty = 6;
-    if (len < 14 || len > VS_MAX_FRAME)
+    if (len < 14 || len > VS_MAX_FRAME || !vs_actions_valid(actions, n))
         return -EINVAL;
     c->now_ms = vs_dp_now_ms(dp);
     vs_packet_reset(p, NULL);

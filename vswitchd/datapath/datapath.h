@@ -87,7 +87,7 @@ int vs_dp_punt_fd(const vs_dp *dp);
 /* Oldest punt of any core; returns 1 and fills, or 0. data holds max bytes. */
 int vs_dp_punt_take(vs_dp *dp, struct vs_punt_record *record, uint8_t *data, uint32_t max);
 
-/* Run actions on a frame. TABLE starts the pipeline. 0, or -EINVAL for a runt. */
+/* Run actions on a frame. TABLE starts the pipeline. 0, or -EINVAL: a runt, a giant, or an action that does not exist. */
 int vs_dp_packet_out(vs_dp *dp, vs_bridge *b, const uint8_t *frame, uint32_t len, uint32_t in_port,
                      const struct vs_action *actions, uint32_t n);
 /* Milliseconds of the datapath clock. */

@@ -60,8 +60,13 @@ int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_act
                         const uint32_t *counts, uint32_t n)
 {
     size_t total = 0;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         total += counts[i];
+        if (counts[i] > UINT16_MAX)
+            return -EINVAL;
+    }
+    if (n > UINT16_MAX || !vs_actions_valid(actions, total))
+        return -EINVAL;
     struct vs_group *g = calloc(1, sizeof *g + n * sizeof g->buckets[0] + total * sizeof *actions);
     if (g == NULL)
         return -ENOMEM;
