@@ -108,6 +108,8 @@ def run(argv: list[str]) -> None:
         await Daemon(options).run(started)
 
     asyncio.run(main())
+    if words.demo:
+        print("\nstopped; the configuration is kept")
 
 
 def main() -> int:
