@@ -68,12 +68,14 @@ class LoosePort:
         got = lib.vs_port_test_rx(self.handle, rxq, n, self.frames, STRIDE, self.lens, self.counters)
         return [bytes(ffi.buffer(self.frames + i * STRIDE, self.lens[i])) for i in range(got)]
 
-    def tx(self, *frames: bytes, core: int = 0, csum: tuple[int, int] = (0, 0)) -> None:
+    def tx(self, *frames: bytes, core: int = 0, **offload: int) -> None:
+        """Send frames; offload: fields of struct vs_port_test_offload."""
         for i, frame in enumerate(frames):
             self.lens[i] = len(frame)
             ffi.memmove(self.frames + i * STRIDE, frame, len(frame))
+        fields = ffi.new("struct vs_port_test_offload *", offload) if offload else ffi.NULL
         lib.vs_port_test_tx(
-            self.handle, core, self.frames, STRIDE, self.lens, len(frames), *csum, self.counters
+            self.handle, core, self.frames, STRIDE, self.lens, len(frames), fields, self.counters
         )
 
     def info(self, ring: int) -> Any:

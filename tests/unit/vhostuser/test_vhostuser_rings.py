@@ -176,7 +176,7 @@ def test_partial_checksum_is_completed(loose):
     ring.post(2048)
     ip = bytes.fromhex("450000200000400040110000") + bytes([10, 0, 0, 1, 10, 0, 0, 2])
     data = bytes(12) + b"\x08\x00" + ip + struct.pack(">HHHH", 1, 2, 12, 0) + b"abcd"
-    port.tx(data, csum=(34, 6))
+    port.tx(data, csum=1, csum_start=34, csum_offset=6)
     [(_, got)] = ring.received()
     assert len(got) == len(data)
     assert got[:40] == data[:40]
@@ -184,6 +184,64 @@ def test_partial_checksum_is_completed(loose):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
+
+
+def tso(payload):
+    """A TCP segment of that many bytes, longer than any frame, and what asks for cutting it."""
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40 + payload, 7, 0x4000, 64, 6, 0) + bytes(
+        [10, 0, 0, 1, 10, 0, 0, 2]
+    )
+    tcp = struct.pack(">HHIIBBHHH", 1, 2, 1000, 0, 0x50, 0x10, 512, 0, 0)
+    data = bytes(12) + b"\x08\x00" + ip + tcp + frame(payload)
+    return data, {
+        "csum": 1,
+        "csum_start": 34,
+        "csum_offset": 16,
+        "gso_type": 1,
+        "gso_size": 1448,
+        "gso_hdr_len": 54,
+    }
+
+
+def test_long_tcp_is_segmented(loose):
+    port = loose()
+    ring = Ring(port.guest, 64)
+    port.start(0, ring)
+    for _ in range(30):
+        ring.post(2048)
+    data, offload = tso(20000)
+    port.tx(data, **offload)
+    got = [f for _, f in ring.received()]
+    assert [len(f) for f in got] == [54 + 1448] * 13 + [54 + 20000 - 13 * 1448]
+    assert b"".join(f[54:] for f in got) == frame(20000)
+    assert [struct.unpack_from(">I", f, 38)[0] for f in got] == [1000 + 1448 * i for i in range(14)]
+    assert port.counters.tx_packets == 1
+    assert port.counters.tx_bytes == sum(map(len, got))
+
+
+def test_segments_that_find_no_room_are_one_drop(loose):
+    port = loose()
+    ring = Ring(port.guest, 64)
+    port.start(0, ring)
+    data, offload = tso(20000)
+    port.tx(data, **offload)
+    assert port.drops() == {"tx_ring_full": 1}
+    for _ in range(5):
+        ring.post(2048)
+    port.tx(data, **offload)
+    assert port.drops() == {"tx_ring_full": 2}
+    assert len(ring.received()) == 5  # the head of the train; TCP sends the rest again
+    assert (port.counters.tx_packets, port.counters.tx_bytes) == (0, 0)
+
+
+def test_offload_fields_that_contradict_the_frame(loose):
+    port = loose()
+    ring = Ring(port.guest, 64)
+    port.start(0, ring)
+    ring.post(2048)
+    port.tx(frame(60), csum=1, csum_start=59, csum_offset=6)
+    assert port.drops() == {"tx_offload_unsupported": 1}
+    assert ring.take() == []
 
 
 @pytest.mark.parametrize("features", [MODERN, EVENTS])

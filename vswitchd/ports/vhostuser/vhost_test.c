@@ -28,7 +28,7 @@ int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, 
 }
 
 void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
-                     const uint32_t *lens, int n, uint16_t csum_start, uint16_t csum_offset,
+                     const uint32_t *lens, int n, const struct vs_port_test_offload *o,
                      struct vs_port_counters *c)
 {
     struct vs_packet *pkts[VS_BATCH];
@@ -37,9 +37,14 @@ void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames,
         pkts[i] = &pool[i];
         vs_packet_reset(pkts[i], port);
         vs_packet_fill(pkts[i], frames + (size_t)i * stride, lens[i]);
-        pkts[i]->csum = csum_start != 0 ? VS_CSUM_PARTIAL : VS_CSUM_NONE;
-        pkts[i]->csum_start = csum_start;
-        pkts[i]->csum_offset = csum_offset;
+        if (o == NULL)
+            continue;
+        pkts[i]->csum = o->csum;
+        pkts[i]->csum_start = o->csum_start;
+        pkts[i]->csum_offset = o->csum_offset;
+        pkts[i]->gso_type = o->gso_type;
+        pkts[i]->gso_size = o->gso_size;
+        pkts[i]->gso_hdr_len = o->gso_hdr_len;
     }
     port->ops->tx(port, core, pkts, n, c);
 }

@@ -9,12 +9,22 @@
 
 #include "port.h"
 
+/* Offload fields of struct vs_packet. */
+struct vs_port_test_offload {
+    uint8_t csum;
+    uint8_t gso_type;
+    uint16_t gso_size;
+    uint16_t gso_hdr_len;
+    uint16_t csum_start;
+    uint16_t csum_offset;
+};
+
 /* Receive up to n (<= VS_BATCH) frames, copy them out, release. Returns how many. */
 int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, uint32_t stride,
                     uint32_t *lens, struct vs_port_counters *c);
-/* Send n frames; those of more than VS_HEAD_COPY bytes with a borrowed tail. `csum_start` != 0 asks for a partial checksum. */
+/* Send n frames; those of more than VS_HEAD_COPY bytes with a borrowed tail. `o`: offload fields, or NULL. */
 void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
-                     const uint32_t *lens, int n, uint16_t csum_start, uint16_t csum_offset,
+                     const uint32_t *lens, int n, const struct vs_port_test_offload *o,
                      struct vs_port_counters *c);
 /* Forward from one port to another until a receive yields nothing or `rounds` are over. Returns the cycles it took; *packets counts. */
 uint64_t vs_port_test_forward(struct vs_port *from, unsigned rxq, struct vs_port *to, unsigned core,
