@@ -94,6 +94,12 @@ class FlowStore:
     def counters(self, entry: FlowEntry) -> Counters:
         """Return an entry's counters up to the last harvest."""
         packets, octets, used_ms = self._bridge.rule_stats(entry.rule)
+        for rule in entry.carried:  # packets may have met it until the last commit, and count only now
+            _, had_packets, had_bytes = self._waiting[rule]
+            late_packets, late_bytes, late_ms = self._bridge.rule_stats(rule)
+            packets += late_packets - had_packets
+            octets += late_bytes - had_bytes
+            used_ms = max(used_ms, late_ms)
         if used_ms:
             entry.used = max(entry.used, used_ms / 1000)
         return Counters(entry.packets + packets, entry.bytes + octets, entry.used)
@@ -123,8 +129,8 @@ class FlowStore:
             entry.packets += packets - had_packets
             entry.bytes += octets - had_bytes
             entry.used = max(entry.used, used_ms / 1000)
-            entry.carried -= 1
-            if not entry.carried and entry.reason is not None and entry.wants_removed:
+            entry.carried = tuple(old for old in entry.carried if old != rule)
+            if not entry.carried and entry.reason not in (None, REPLACED) and entry.wants_removed:
                 self._removed(entry)
 
     def delete_group_users(self, group: int) -> None:
@@ -212,17 +218,16 @@ class FlowStore:
             entry.bytes += octets
             entry.used = max(entry.used, used_ms / 1000)
             self._waiting[old] = (entry, packets, octets)
-            entry.carried += 1
+            entry.carried += (old,)
         self._drop_groups(entry)
         self._note_groups(entry, program)
         entry.program = program
 
     def _uncarry(self, entry: FlowEntry) -> None:
         """Forget the rules that an entry had before its counters were reset."""
-        if entry.carried:
-            for rule in [rule for rule, waiting in self._waiting.items() if waiting[0] is entry]:
-                del self._waiting[rule]
-            entry.carried = 0
+        for rule in entry.carried:
+            del self._waiting[rule]
+        entry.carried = ()
 
     def _add_rule(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int) -> int:
         spec = dp.RuleSpec(
@@ -255,7 +260,7 @@ class FlowStore:
         self._dirty = True
         if final:
             self._waiting[entry.rule] = (entry, 0, 0)
-            entry.carried += 1
+            entry.carried += (entry.rule,)
 
     def _note_groups(self, entry: FlowEntry, program: Program) -> None:
         for group in program.groups:

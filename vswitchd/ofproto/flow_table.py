@@ -51,7 +51,7 @@ class FlowEntry:
         self.rule = 0
         self.packets = 0
         self.bytes = 0
-        self.carried = 0
+        self.carried: tuple[int, ...] = ()
         self.reason: int | None = None
 
     @property

@@ -313,6 +313,15 @@ def test_removal_after_modify_counts_all_its_rules(switch, peer):
     assert [(m.packet_count, m.byte_count) for m in removed(peer)] == [(7, 650)]
 
 
+def test_a_flush_is_silent(switch, peer):
+    peer.do(flow(5, flags=OFPFF.SEND_FLOW_REM))
+    peer.do(flow(command=OFPFC.MODIFY, out=2))
+    switch.agent.flush()
+    switch.agent.tick()
+    assert switch.bridge.visible() == {}
+    assert removed(peer) == []
+
+
 def test_no_flow_removed_unless_asked(switch, peer):
     peer.do(flow(5))
     peer.do(flow(command=OFPFC.DELETE))
