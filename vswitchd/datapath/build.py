@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -76,8 +77,16 @@ def _stale(obj: Path, command: str) -> bool:
     deps, made_by = obj.with_suffix(".d"), obj.with_suffix(".cmd")
     if not (obj.exists() and deps.exists() and made_by.exists()) or made_by.read_text() != command:
         return True
-    names = deps.read_text().replace("\\\n", " ").partition(":")[2].split()
-    return any(not Path(n).exists() or Path(n).stat().st_mtime > obj.stat().st_mtime for n in names)
+    made = obj.stat().st_mtime
+    return any(
+        not Path(n).exists() or Path(n).stat().st_mtime > made for n in prerequisites(deps.read_text())
+    )
+
+
+def prerequisites(rule: str) -> list[str]:
+    """File names of a rule that the compiler wrote (gcc -MMD -MT OBJECT); it escapes blanks as make wants them."""
+    words = re.findall(r"(?:\\.|\S)+", rule.replace("\\\n", " ").partition(": ")[2])
+    return [re.sub(r"\\([\\ #:])", r"\1", word).replace("$$", "$") for word in words]
 
 
 def _compile(source: Path, obj: Path, flags: list[str]) -> None:
@@ -85,6 +94,8 @@ def _compile(source: Path, obj: Path, flags: list[str]) -> None:
         *_compiler(),
         *flags,
         "-MMD",
+        "-MT",
+        "object",
         "-MF",
         str(obj.with_suffix(".d")),
         "-c",
