@@ -17,8 +17,12 @@ LOG_TAIL = 4000
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment with the C locale, sbin on the PATH and `extra`."""
+    """Our environment with the C locale, sbin on the PATH and `extra`.
+
+    Without LD_PRELOAD: a sanitizer that this test run was started with is for our own code, not for a peer.
+    """
     base = {**os.environ, "LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
+    base.pop("LD_PRELOAD", None)
     return {**base, **(extra or {})}
 
 

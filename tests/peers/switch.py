@@ -1,6 +1,7 @@
 """Our switch as a child process with private state: its programs, kill -9, restart, metrics page."""
 
 import json
+import os
 import re
 import socket
 import sys
@@ -48,7 +49,9 @@ class Switch:
         """Not started yet. `under` is a command to run the daemon by (valgrind)."""
         self.state = state
         self._under = list(under)
-        self._env = dict(env or {})
+        # The sanitizer build of the daemon needs the sanitizer's library first.
+        preload = {"LD_PRELOAD": os.environ["LD_PRELOAD"]} if "LD_PRELOAD" in os.environ else {}
+        self._env = {**preload, **(env or {})}
         self._child: Child | None = None
         self._starts = 0
 
