@@ -36,6 +36,8 @@ class LivePort:
     handle: dp.PortHandle | None = None
     error: str = ""
     ifindex: int = 0
+    blocker: int = 0
+    """Index of the kernel interface of this name at the time of `error`."""
     link_resets: int = 0
     last: base.PortStatus = field(default_factory=lambda: base.PortStatus(link_up=False))
 
@@ -125,6 +127,7 @@ class LiveBridge:
             driver = base.open_port(port.spec.config, self._env)
         except base.PortError as error:
             port.error = str(error)
+            port.blocker = ifindex_of(port.name)
             return
         except Exception:  # noqa: BLE001 - a driver's bug must not stop the other ports
             _log.exception("interface %s: the driver failed", port.name)

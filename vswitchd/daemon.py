@@ -220,8 +220,8 @@ class Daemon:
         monitor = links.monitor(asyncio.get_running_loop())
 
         def watcher(where: links.Where, link: rtnl.Link) -> None:
-            if where is None and not link.gone:
-                self.reconciler.interface_appeared(link.name)
+            if where is None:
+                self.reconciler.interface_changed(link.name, link.index, gone=link.gone)
 
         try:
             monitor.watch(watcher)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from vswitchd.reconcile_cores import CorePolicy
 
 LOCAL = 0xFFFFFFFE
-KERNEL_TYPES = frozenset({"system"})
+FOUND_TYPES = frozenset({"system"})
+MADE_TYPES = frozenset({"tap", "internal"})
 
 _log = logging.getLogger(__name__)
 
@@ -209,16 +210,24 @@ class Reconciler:
         self.cores.spread(self._datapath, [p for b in self.bridges.values() for p, _, _ in b.live()])
         self._datapath.wake()
 
-    def interface_appeared(self, name: str) -> None:
-        """Try again a port that waits for a kernel interface of this name."""
+    def interface_changed(self, name: str, index: int, *, gone: bool) -> None:
+        """Try again each port that waits for this interface, or for its name, which an interface left.
+
+        A failed attempt causes events of its own. So the interface with which a port failed does not make
+        it try again; only another one does, or, where the name was to be free, its end.
+        """
         for bridge, port in list(self.ports()):
-            if port.name == name and port.driver is None and port.spec.config.type in KERNEL_TYPES:
-                self._remove_port(bridge, name)
+            if port.driver is not None:
+                continue
+            kind, same = port.spec.config.type, port.blocker == index
+            appeared = kind in FOUND_TYPES and not gone and port.name == name and not same
+            left = kind in MADE_TYPES and same and (gone or port.name != name)
+            if appeared or left:
+                self._remove_port(bridge, port.name)
                 self._add_port(bridge, port.spec, port.ofport)
                 self._rebalance()
-                self._store.set_status(
-                    "Interface", port.spec.uuid, bridge_status.interface(bridge.ports[name])
-                )
+                again = bridge_status.interface(bridge.ports[port.name])
+                self._store.set_status("Interface", port.spec.uuid, again)
 
     # --- what is true ---
 

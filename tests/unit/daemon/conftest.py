@@ -7,7 +7,7 @@ from fake_switch import Bench, FakePort
 
 from vswitchd.ports import base
 
-FAKED = ("fake", "internal", "system", "patch")
+FAKED = ("fake", "internal", "system", "tap", "patch")
 
 
 @pytest.fixture
