@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vswitchd.cores import parse_affinity
 from vswitchd.errors import ConfigError
+from vswitchd.ofproto.server import datapath_id
 from vswitchd.ports.base import PortConfig
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 MAC_TABLE_SIZE = 8192
 MAC_AGEING = 300
 MAX_RXQ = 64
-ANY_DPID = re.compile(r"(0x)?[0-9a-fA-F]{1,16}")
+# What an operator can store (the schema is Open vSwitch's) and this switch does not do.
+BRIDGE_COLUMNS = (
+    *("auto_attach", "flood_vlans", "flow_tables", "ipfix", "mcast_snooping_enable", "mirrors", "netflow"),
+    *("rstp_enable", "sflow", "stp_enable"),
+)
+PORT_COLUMNS = ("cvlans", "fake_bridge", "lacp", "protected", "qos")
+INTERFACE_COLUMNS = ("bfd", "cfm_mpid", "ingress_policing_kpkts_rate", "ingress_policing_rate", "lldp")
 ANY_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -151,7 +158,7 @@ def _port_type(row: Row, bridge: str) -> str:
 
 
 def _port_spec(bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
-    warnings: list[str] = []
+    warnings = [*_without_effect(port, PORT_COLUMNS), *_without_effect(row, INTERFACE_COLUMNS)]
     n_rxq, error = _n_rxq(row)
     vlan, vlan_error = _vlan(port)
     if n_interfaces > 1:
@@ -198,14 +205,15 @@ def _hwaddr(bridge: Row) -> str:
 
 
 def _datapath_id(bridge: Row, mac: str, warnings: list[str]) -> int:
-    text = bridge["other_config"].get("datapath-id")
-    default = int(mac.replace(":", ""), 16)
-    if text is None:
-        return default
-    if ANY_DPID.fullmatch(text) and int(text, 16):
-        return int(text, 16)
-    warnings.append(f'other_config:datapath-id "{text}" is not 1 to 16 hexadecimal digits (not all 0)')
-    return default
+    try:
+        return datapath_id(mac, bridge["other_config"].get("datapath-id"))
+    except ValueError as error:
+        warnings.append(str(error))
+        return datapath_id(mac)
+
+
+def _without_effect(row: Row, columns: tuple[str, ...]) -> list[str]:
+    return [f"column {column} is not supported and has no effect" for column in columns if row[column]]
 
 
 def _controllers(snapshot: Snapshot, bridge: Row) -> tuple[ControllerSpec, ...]:
@@ -235,6 +243,11 @@ def _bridge_spec(snapshot: Snapshot, row: Row) -> BridgeSpec:
     text = row["other_config"].get("hwaddr", "")
     if text and not _hwaddr(row):
         warnings.append(f'other_config:hwaddr "{text}" is not a MAC address; ignored')
+    warnings += _without_effect(row, BRIDGE_COLUMNS)
+    if row["protocols"] and "OpenFlow13" not in row["protocols"]:
+        warnings.append(
+            "protocols do not name OpenFlow13, the one version that this switch speaks; it is spoken"
+        )
     local = ports.get(row.name)
     hwaddr = (local.config.mac if local else None) or _hwaddr(row) or stable_mac(row.uuid)
     return BridgeSpec(
