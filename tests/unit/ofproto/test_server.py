@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from of_peer import Clock, FakeBridge, FakeDatapath, FakePortHandle, flow, messages, port
 
+from vswitchd.datapath import dp
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Identity
@@ -306,6 +307,25 @@ async def _stuck_peer(w):
     assert "inactivity probe" in w.status(target).last_error
 
 
+async def _packet_in_flood(w):
+    """Two controllers, one does not read: its packet-ins are dropped and counted, the other gets all."""
+    deaf_target, target = await w.listen("deaf"), await w.listen("hears")
+    w.of.set_controllers([ControllerConfig(deaf_target)])
+    deaf = await w.next()
+    await deaf.ask(m.BarrierRequest())
+    deaf.reader._transport.pause_reading()
+    w.of.set_controllers([ControllerConfig(deaf_target), ControllerConfig(target)])
+    hears = await w.next()
+    await hears.ask(m.BarrierRequest())
+    for number in range(2000):
+        w.of.punt(dp.Punt(0, 1, 0, number, 1, 0, 1500, 0xFFFF, bytes(1500)))
+        _, told = await hears.next()
+        assert told.cookie == number
+    assert w.status(deaf_target).dropped > 100
+    assert w.status(deaf_target).is_connected
+    assert w.status(target).dropped == 0
+
+
 async def _dump_takes_turns(w):
     """A dump of many flows and another connection's echo: the echo does not wait for the end of the dump."""
     for i in range(20_000):
@@ -528,6 +548,7 @@ test_a_socket_in_use_is_told_and_tried_again = world(_socket_in_use)
 test_a_stale_socket_file_is_replaced = world(_stale_socket_is_replaced)
 test_passive_tcp_on_both_families = world(_ptcp)
 test_a_stuck_peer_blocks_nobody_and_is_ended = world(_stuck_peer)
+test_packet_ins_to_a_deaf_controller_are_dropped_and_counted = world(_packet_in_flood)
 test_a_long_dump_takes_turns_with_others = world(_dump_takes_turns)
 test_inactivity_probe = world(_probe_interval)
 test_new_times_keep_the_connection = world(_new_times_keep_the_connection)
