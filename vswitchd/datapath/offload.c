@@ -76,7 +76,8 @@ static bool csum_fits(const struct vs_packet *p, uint32_t len)
 /* Do the fields of a segmentable packet make sense, of whose frame the first `have` bytes can be read? */
 static bool gso_fits(const struct vs_packet *p, uint32_t have)
 {
-    uint32_t start = p->csum_start, size = p->gso_size, payload = p->frame_len - VS_MIN(p->frame_len, start + UDP_HLEN);
+    uint32_t start = p->csum_start, size = p->gso_size,
+             payload = p->frame_len - VS_MIN(p->frame_len, start + UDP_HLEN);
     if (p->csum != VS_CSUM_PARTIAL) /* VIRTIO 1.2, 5.1.6.2: segmentation implies NEEDS_CSUM */
         return false;
     switch (p->gso_type & ~VS_GSO_ECN) {
@@ -112,7 +113,8 @@ static int find_headers(const struct vs_packet *p, const uint8_t *hdr, uint32_t 
         l3 += 4;
     }
     l->v6 = type == VS_GSO_TCPV6 || (l->udp && ethertype == 0x86dd);
-    if (ethertype != (l->v6 ? 0x86dd : 0x0800) || l3 + (l->v6 ? 40 : 20) > l4 || hdr[l3] >> 4 != (l->v6 ? 6 : 4))
+    if (ethertype != (l->v6 ? 0x86dd : 0x0800) || l3 + (l->v6 ? 40 : 20) > l4 ||
+        hdr[l3] >> 4 != (l->v6 ? 6 : 4))
         return -1;
     if (!l->v6 && (l3 + (hdr[l3] & 15) * 4u != l4 || hdr[l3 + 9] != (l->udp ? 17 : 6) ||
                    vs_get_be16(hdr + l3 + 6) & 0x3fff))
@@ -156,7 +158,8 @@ static void finish_tcp(uint8_t *tcp, uint32_t index, uint32_t at, bool last)
 }
 
 /* Make the headers of one segment fit its payload. `index` counts segments, `at` payload bytes before this one. */
-static void finish_segment(uint8_t *f, const struct layout *l, uint32_t index, uint32_t at, uint32_t part, uint32_t total)
+static void finish_segment(uint8_t *f, const struct layout *l, uint32_t index, uint32_t at, uint32_t part,
+                           uint32_t total)
 {
     uint32_t frame_len = l->hdr_len + part, old_l4 = l->hdr_len - l->l4 + total, new_l4 = frame_len - l->l4;
     uint32_t csum_ofs = l->udp ? UDP_CSUM_OFS : TCP_CSUM_OFS;
@@ -180,7 +183,8 @@ static void finish_segment(uint8_t *f, const struct layout *l, uint32_t index, u
     store_csum(f, frame_len, l->l4, csum_ofs);
 }
 
-static int segment(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit, void *ctx)
+static int segment(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit,
+                   void *ctx)
 {
     uint8_t hdr[MAX_HDR];
     struct layout l;
@@ -206,7 +210,8 @@ static int segment(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch
     return n;
 }
 
-int vs_offload_finish(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit, void *ctx)
+int vs_offload_finish(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit,
+                      void *ctx)
 {
     if (p->gso_type != VS_GSO_NONE)
         return segment(p, scratch, scratch_len, emit, ctx);

@@ -17,7 +17,8 @@ typedef int (*vs_offload_emit)(void *ctx, const uint8_t *frame, uint32_t len);
 
 /* Finish the packet in software. scratch holds VS_MAX_FRAME bytes at least. Returns the number of frames emitted, or -1 when
  * the offload fields do not fit the packet (nothing emitted). */
-int vs_offload_finish(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit, void *ctx);
+int vs_offload_finish(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit,
+                      void *ctx);
 /* Check offload fields that came from outside against the frame (csum_start/offset inside the head, gso type fits, gso_size > 0).
  * 0 or -1. Call after rx filled the packet. */
 int vs_offload_check(const struct vs_packet *p);

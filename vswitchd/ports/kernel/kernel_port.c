@@ -31,7 +31,8 @@ struct vs_port *vs_kernel_port_new(const char *name, const char *type, int kind,
     vs_port_init(&kp->port, ops, name, 1);
     atomic_store_explicit(&kp->mtu, 1500, memory_order_relaxed);
     /* Pages are only touched as frames come: an idle port costs address space. */
-    void *bufs = mmap(NULL, (size_t)VS_BATCH * VS_KERNEL_BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *bufs = mmap(NULL, (size_t)VS_BATCH * VS_KERNEL_BUF, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     kp->bufs = bufs == MAP_FAILED ? NULL : bufs;
     kp->packet_rx = kind == VS_KERNEL_PACKET && kp->bufs ? vs_packet_rx_new(kp) : NULL;
     atomic_store_explicit(&kp->fd, -1, memory_order_relaxed);
@@ -90,7 +91,8 @@ void vs_kernel_rx_was_empty(struct vs_kernel_port *kp)
 void vs_kernel_rx_dead(struct vs_kernel_port *kp, int fd)
 {
     /* Only when the control thread did not put another descriptor there in the meantime. */
-    atomic_compare_exchange_strong_explicit(&kp->port.rx_fd[0], &fd, -1, memory_order_relaxed, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&kp->port.rx_fd[0], &fd, -1, memory_order_relaxed,
+                                            memory_order_relaxed);
     vs_kernel_rx_was_empty(kp);
 }
 
@@ -137,7 +139,8 @@ static int fill_header(const struct vs_packet *p, struct virtio_net_hdr *h)
         return 0;
     if (vs_offload_check(p) < 0)
         return -1;
-    uint32_t l4_len = p->gso_type == VS_GSO_UDP_L4 ? 8 : (p->data[p->csum_start + 12] >> 4) * 4u; /* TCP's data offset */
+    uint32_t l4_len =
+        p->gso_type == VS_GSO_UDP_L4 ? 8 : (p->data[p->csum_start + 12] >> 4) * 4u; /* TCP's data offset */
     uint32_t hdr_len = p->csum_start + l4_len;
     if (hdr_len > p->frame_len)
         return -1;
@@ -147,20 +150,23 @@ static int fill_header(const struct vs_packet *p, struct virtio_net_hdr *h)
     return 0;
 }
 
-int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p, struct virtio_net_hdr *h, void *vector)
+int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p, struct virtio_net_hdr *h,
+                     void *vector)
 {
     struct iovec *iov = vector;
     uint32_t mtu = atomic_load_explicit(&kp->mtu, memory_order_relaxed);
     if (VS_UNLIKELY(fill_header(p, h) < 0))
         return -(int)VS_DROP_TX_OFFLOAD - 1;
     /* What goes on the wire in the end: the frame, or each segment of it. */
-    uint32_t wire_len = p->gso_type == VS_GSO_NONE ? p->frame_len : VS_MIN(p->frame_len, (uint32_t)h->hdr_len + h->gso_size);
+    uint32_t wire_len =
+        p->gso_type == VS_GSO_NONE ? p->frame_len : VS_MIN(p->frame_len, (uint32_t)h->hdr_len + h->gso_size);
     if (VS_UNLIKELY(wire_len > mtu + ETH_HLEN + TAGS_LEN))
         return -(int)VS_DROP_TX_TOO_LONG - 1;
     iov[0] = (struct iovec){.iov_base = h, .iov_len = sizeof *h};
     iov[1] = (struct iovec){.iov_base = p->data, .iov_len = p->head_len};
     for (unsigned i = 0; i < p->n_segs; i++)
-        iov[2 + i] = (struct iovec){.iov_base = (void *)(uintptr_t)p->segs[i].data, .iov_len = p->segs[i].len};
+        iov[2 + i] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)p->segs[i].data, .iov_len = p->segs[i].len};
     return 2 + p->n_segs;
 }
 

@@ -74,7 +74,8 @@ void vs_kernel_rx_dead(struct vs_kernel_port *kp, int fd);
 bool vs_kernel_accept(struct vs_packet *p, const struct virtio_net_hdr *h, const uint8_t *frame, uint32_t len,
                       struct vs_port_counters *c);
 /* Header and gather list for one packet. Returns the number of entries, or -(enum vs_drop) - 1 when it cannot be sent. */
-int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p, struct virtio_net_hdr *h, void *iov);
+int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p, struct virtio_net_hdr *h,
+                     void *iov);
 enum vs_drop vs_kernel_tx_reason(int error);
 /* AF_PACKET's receive state. */
 struct vs_packet_rx *vs_packet_rx_new(struct vs_kernel_port *kp);

@@ -31,7 +31,8 @@ struct vs_packet_rx *vs_packet_rx_new(struct vs_kernel_port *kp)
     for (int i = 0; rx && i < VS_BATCH; i++) {
         rx->iovs[i][0] = (struct iovec){.iov_base = &rx->hdrs[i], .iov_len = sizeof rx->hdrs[i]};
         rx->iovs[i][1] = (struct iovec){.iov_base = vs_kernel_buf(kp, i), .iov_len = VS_MAX_FRAME};
-        rx->msgs[i].msg_hdr = (struct msghdr){.msg_iov = rx->iovs[i], .msg_iovlen = 2, .msg_control = &rx->control[i]};
+        rx->msgs[i].msg_hdr =
+            (struct msghdr){.msg_iov = rx->iovs[i], .msg_iovlen = 2, .msg_control = &rx->control[i]};
     }
     return rx;
 }
@@ -65,7 +66,8 @@ static uint8_t *insert_tag(uint8_t *frame, struct virtio_net_hdr *h, uint16_t tp
 }
 
 /* One received message. Returns whether it became a packet. */
-static bool take(struct vs_kernel_port *kp, int i, struct vs_packet *p, uint64_t *bytes, struct vs_port_counters *c)
+static bool take(struct vs_kernel_port *kp, int i, struct vs_packet *p, uint64_t *bytes,
+                 struct vs_port_counters *c)
 {
     struct vs_packet_rx *rx = kp->packet_rx;
     struct mmsghdr *m = &rx->msgs[i];
@@ -99,7 +101,8 @@ static void rx_failed(struct vs_kernel_port *kp, int error, struct vs_port_count
     }
 }
 
-static int packet_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static int packet_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                     struct vs_port_counters *c)
 {
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);
     struct vs_packet_rx *rx = kp->packet_rx;
@@ -137,7 +140,8 @@ static void flush(int fd, struct mmsghdr *msgs, const uint32_t *lens, int n, str
             continue;
         }
         if (errno == ENETDOWN && !told) {
-            told = true; /* perhaps an old error of the socket, which is told once: the link may be up again */
+            told =
+                true; /* perhaps an old error of the socket, which is told once: the link may be up again */
             continue;
         }
         enum vs_drop why = vs_kernel_tx_reason(errno);
@@ -148,7 +152,8 @@ static void flush(int fd, struct mmsghdr *msgs, const uint32_t *lens, int n, str
     vs_port_sent(c, sent, bytes);
 }
 
-static void packet_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static void packet_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+                      struct vs_port_counters *c)
 {
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);
     struct mmsghdr msgs[VS_BATCH];
@@ -172,4 +177,5 @@ static void packet_tx(struct vs_port *port, unsigned core, struct vs_packet **pk
     flush(fd, msgs, lens, ready, c);
 }
 
-const struct vs_port_ops vs_system_ops = {.type = "system", .rx = packet_rx, .tx = packet_tx, .destroy = vs_kernel_destroy};
+const struct vs_port_ops vs_system_ops = {
+    .type = "system", .rx = packet_rx, .tx = packet_tx, .destroy = vs_kernel_destroy};

@@ -5,7 +5,8 @@
 
 #include "kernel_port.h"
 
-static int tap_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static int tap_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                  struct vs_port_counters *c)
 {
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);
     int fd = atomic_load_explicit(&kp->fd, memory_order_relaxed);
@@ -16,7 +17,8 @@ static int tap_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, i
     while (frames < (uint64_t)n) {
         struct virtio_net_hdr h;
         uint8_t *buf = vs_kernel_buf(kp, used);
-        struct iovec iov[2] = {{&h, sizeof h}, {buf, VS_MAX_FRAME + 1}}; /* one more: that byte says "too long" */
+        struct iovec iov[2] = {{&h, sizeof h},
+                               {buf, VS_MAX_FRAME + 1}}; /* one more: that byte says "too long" */
         ssize_t got = readv(fd, iov, 2);
         if (got < (ssize_t)sizeof h) {
             if (got < 0 && errno == EBADFD)
@@ -34,7 +36,8 @@ static int tap_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, i
     return used;
 }
 
-static void tap_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n, struct vs_port_counters *c)
+static void tap_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
+                   struct vs_port_counters *c)
 {
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);
     int fd = atomic_load_explicit(&kp->fd, memory_order_relaxed);
@@ -55,5 +58,7 @@ static void tap_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts,
     vs_port_sent(c, sent, bytes);
 }
 
-const struct vs_port_ops vs_tap_ops = {.type = "tap", .rx = tap_rx, .tx = tap_tx, .destroy = vs_kernel_destroy};
-const struct vs_port_ops vs_internal_ops = {.type = "internal", .rx = tap_rx, .tx = tap_tx, .destroy = vs_kernel_destroy};
+const struct vs_port_ops vs_tap_ops = {
+    .type = "tap", .rx = tap_rx, .tx = tap_tx, .destroy = vs_kernel_destroy};
+const struct vs_port_ops vs_internal_ops = {
+    .type = "internal", .rx = tap_rx, .tx = tap_tx, .destroy = vs_kernel_destroy};
