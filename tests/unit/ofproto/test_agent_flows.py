@@ -386,10 +386,10 @@ def test_a_flow_that_left_a_group_stays(switch, peer):
     assert priorities(switch.flows(peer)) == [1]
 
 
-def test_ten_thousand_flows_in_several_replies(switch, peer):
-    peer.ask(*(flow(i, match=IP) for i in range(10_000)))
+def test_many_flows_in_several_replies(switch, peer):
+    peer.ask(*(flow(i, match=IP) for i in range(5000)))
     found = peer.ask(FlowStatsRequest())
-    assert len(found) > 10
+    assert len(found) > 5
     assert all(reply.flags == 1 for _, reply in found[:-1])
     assert found[-1][1].flags == 0
-    assert priorities(entry for _, reply in found for entry in reply.entries) == list(range(10_000))
+    assert priorities(entry for _, reply in found for entry in reply.entries) == list(range(5000))

@@ -86,7 +86,7 @@ def build(rows):
     return tables, model
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     entries,
     matches(),
@@ -112,7 +112,7 @@ def test_selection_is_that_of_the_model(rows, match, table, out, cookie):
     assert sum(tables.counts) == len(tables) == len(model)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(entries, matches(), st.integers(0, 2), st.integers(0, 2))
 def test_overlap_is_that_of_the_model(rows, match, table, priority):
     tables, model = build(rows)
@@ -123,7 +123,7 @@ def test_overlap_is_that_of_the_model(rows, match, table, priority):
     assert (tables.overlaps(table, match, priority) is not None) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(matches(), st.randoms())
 def test_packing_loses_nothing_and_ignores_the_order(match, rng):
     shape, packed = pack(match)
@@ -134,7 +134,7 @@ def test_packing_loses_nothing_and_ignores_the_order(match, rng):
     assert pack(Match(tuple(mixed))) == (shape, packed)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(entries, st.randoms())
 def test_removing_all_leaves_nothing(rows, rng):
     tables, model = build(rows)
@@ -153,7 +153,7 @@ def test_equal_instructions_are_one_program():
     assert compile_instructions((ApplyActions((Output(7),)),), table_miss=True) is not one
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.lists(st.integers(0, 12))), max_size=8))
 def test_timeouts_second_by_second(rows):
     """Entries with (idle, hard, times of packets) end at the second that the specification says."""
