@@ -64,7 +64,12 @@ def _flow_text(flow: FlowStats, read: Flows) -> str:
     tables = read.tables
     if not tables:
         return text
-    text = text.replace(f"table={flow.table_id}, ", f"table={tables.get(flow.table_id, flow.table_id)}, ", 1)
+    table = f"table={tables.get(flow.table_id, flow.table_id)}, "
+    if read.options.stats or flow.table_id:
+        text = text.replace(f"table={flow.table_id}, ", table, 1)
+    else:
+        cookie = f"cookie={flow.cookie:#x}, " if flow.cookie else ""
+        text = cookie + table + text[len(cookie) :]
     return _GOTO.sub(lambda found: f"goto_table:{tables.get(int(found[1]), found[1])}", text)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ctl.ofctl_client import RefusedError
 from ctl.ofctl_grouptext import GROUP_TYPES, format_bucket, group_number, parse_group
 from ctl.ofctl_session import PortNumbers, open_switch, port_names, usage_errors
-from ctl.ofctl_text import head, seconds
-from vswitchd.ofproto.constants import OFPAT, OFPGC
+from ctl.ofctl_text import head
+from vswitchd.ofproto.constants import OFPAT, OFPG, OFPGC, OFPP
 from vswitchd.ofproto.errors import OFPET, OFPGMFC
-from vswitchd.ofproto.flowformat import format_actions
+from vswitchd.ofproto.flowformat import duration_text, format_actions
 from vswitchd.ofproto.multipart import (
     GroupDescReply,
     GroupDescRequest,
@@ -73,8 +73,8 @@ def groups_facts(read: Groups) -> list[dict[str, Any]]:
             "buckets": [
                 {
                     "weight": bucket.weight,
-                    "watch_port": bucket.watch_port,
-                    "watch_group": bucket.watch_group,
+                    "watch_port": None if bucket.watch_port == OFPP.ANY else bucket.watch_port,
+                    "watch_group": None if bucket.watch_group == OFPG.ANY else bucket.watch_group,
                     "actions": format_actions(bucket.actions, read.names),
                 }
                 for bucket in group.buckets
@@ -107,7 +107,7 @@ def _stats_text(read: Stats) -> Iterator[str]:
         yield head("OFPST_GROUP reply", read.xid, part.flags) + "\n"
         for group in part.entries:
             yield (
-                f" group_id={group.group_id},duration={seconds(group.duration_sec, group.duration_nsec)},"
+                f" group_id={group.group_id},duration={duration_text(group.duration_sec, group.duration_nsec)},"
                 f"ref_count={group.ref_count},packet_count={group.packet_count},byte_count={group.byte_count}"
             )
             for at, bucket in enumerate(group.bucket_stats):

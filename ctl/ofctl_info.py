@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctl.ofctl_ports import desc_facts as port_facts
-from ctl.ofctl_session import open_switch, table_names
+from ctl.ofctl_session import open_switch
 from ctl.ofctl_text import CAPABILITIES, counter, head, port_desc
 from vswitchd.errors import UsageError, VsError
 from vswitchd.ofproto.constants import OFPCFrag
@@ -114,19 +114,16 @@ def desc_facts(reply: DescReply) -> dict[str, str]:
 
 
 class Tables(NamedTuple):
-    """Counters of tables, as parts of a reply, and the names to print."""
+    """Counters of tables, as parts of a reply."""
 
     xid: int
     parts: list[TableStatsReply]
-    names: dict[int, str] | None
 
 
 def tables(target: str, _words: list[str], options: Options) -> tuple[Tables, Callable[[], Iterator[str]]]:
     """Read the counters of all tables."""
     with open_switch(target, options) as client:
-        names = table_names(client, options)
-        xid, parts = client.multipart(TableStatsRequest(), TableStatsReply)
-    read = Tables(xid, parts, names)
+        read = Tables(*client.multipart(TableStatsRequest(), TableStatsReply))
     return read, lambda: _tables_text(read)
 
 
@@ -142,8 +139,7 @@ def _tables_text(read: Tables) -> Iterator[str]:
                 continue
             yield from _ditto(run)
             run = []
-            name = "" if not read.names or table.table_id not in read.names else read.names[table.table_id]
-            yield f"  table {table.table_id}" + (f' ("{name}")' if name else "") + ":\n"
+            yield f"  table {table.table_id}:\n"
             yield (
                 f"    active={table.active_count}, lookup={counter(table.lookup_count)}, "
                 f"matched={counter(table.matched_count)}\n\n"

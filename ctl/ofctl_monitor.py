@@ -10,9 +10,10 @@ from ctl.ofctl_client import refusal_text
 from ctl.ofctl_packettext import hex_dump, packet_text
 from ctl.ofctl_ports import port_object
 from ctl.ofctl_session import open_switch, port_names, table_names
-from ctl.ofctl_text import head, port_desc, seconds
+from ctl.ofctl_text import head, port_desc
 from vswitchd.errors import UsageError
 from vswitchd.ofproto.constants import OFP_DEFAULT_PRIORITY, OFP_NO_BUFFER, OFPPR, OFPR, OFPRR, U64_MAX
+from vswitchd.ofproto.flowformat import duration_text
 from vswitchd.ofproto.flowmatch import format_match
 from vswitchd.ofproto.flowvalues import value_text
 from vswitchd.ofproto.messages import (
@@ -71,7 +72,7 @@ def _told(found: Received, options: Options, ports: Names, tables: Names) -> str
 
         stamp = {"time": time.time()} if options.timestamp else {}
         return to_json({**stamp, **facts(found, ports)}, pretty=options.pretty) + "\n"
-    text = write(found, options, ports, tables)
+    text: str = write(found, options, ports, tables)
     return _now() + text if options.timestamp else text
 
 
@@ -128,7 +129,7 @@ def _flow_removed_text(found: Received, _options: Options, ports: Names, tables:
     ]
     if message.cookie:
         words.append(f"cookie:{message.cookie:#x}")
-    words.append(f"duration{seconds(message.duration_sec, message.duration_nsec)}")
+    words.append(f"duration{duration_text(message.duration_sec, message.duration_nsec)}")
     words.append(f"idle{message.idle_timeout}")
     if message.hard_timeout:
         words.append(f"hard{message.hard_timeout}")

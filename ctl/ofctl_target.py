@@ -24,12 +24,14 @@ def connect(target: str, options: Options) -> socket.socket:
         return _unix(_bridge_socket(target, options), target)
     from vswitchd.ofproto.target import TargetError, parse_target  # noqa: PLC0415
 
+    if target.partition(":")[0] not in ("unix", "tcp", "ssl"):
+        raise UsageError(
+            f"{target}: unknown connection method; use unix:PATH, tcp:HOST[:PORT] or ssl:HOST[:PORT]"
+        )
     try:
         parsed = parse_target(target)
     except TargetError as error:
         raise UsageError(str(error)) from None
-    if parsed.passive:
-        raise UsageError(f"{target}: is a passive target; use unix:, tcp: or ssl:")
     if parsed.unix:
         return _unix(parsed.host, target)
     try:
@@ -95,4 +97,4 @@ def _tls(sock: socket.socket, target: str, options: Options) -> socket.socket:
 
 def _failed(target: str, error: OSError) -> VsError:
     reason = "Connection timed out" if isinstance(error, TimeoutError) else error.strerror or str(error)
-    return VsError(f"{target}: failed to connect to socket ({reason})")
+    return VsError(f"connecting to {target} ({reason})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.constants import OFPC, OFPMPF, OFPP, OFPPC, OFPPF, OFPPS, U64_MAX
+from vswitchd.ofproto.flowformat import duration_text
 from vswitchd.ofproto.flowvalues import mac_text, port_text
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ def head(name: str, xid: int, flags: int = 0) -> str:
 def counter(value: int) -> str:
     """Write a counter; one that is not counted is "?"."""
     return "?" if value == U64_MAX else str(value)
-
-
-def seconds(sec: int, nsec: int) -> str:
-    """Write a duration as ovs-ofctl does: "1.5s", without trailing zeros of the nanoseconds."""
-    return f"{sec}.{nsec:09d}".rstrip("0").rstrip(".") + "s"
 
 
 def bits(value: int, names: Mapping[int, str]) -> str:
@@ -79,11 +75,12 @@ def port_stats(stats: PortStats, names: Mapping[int, str] | None) -> str:
     """Write the counters of a port, three lines."""
     c = counter
     name = "LOCAL" if stats.port_no == OFPP.LOCAL else port_text(stats.port_no, names)
+    space = " " if stats.port_no < 10 else ""
     return (
-        f"  port {name:>2}: rx pkts={c(stats.rx_packets)}, bytes={c(stats.rx_bytes)}, "
+        f"  port {space}{name}: rx pkts={c(stats.rx_packets)}, bytes={c(stats.rx_bytes)}, "
         f"drop={c(stats.rx_dropped)}, errs={c(stats.rx_errors)}, frame={c(stats.rx_frame_err)}, "
         f"over={c(stats.rx_over_err)}, crc={c(stats.rx_crc_err)}\n"
         f"           tx pkts={c(stats.tx_packets)}, bytes={c(stats.tx_bytes)}, drop={c(stats.tx_dropped)}, "
         f"errs={c(stats.tx_errors)}, coll={c(stats.collisions)}\n"
-        f"           duration={seconds(stats.duration_sec, stats.duration_nsec)}\n"
+        f"           duration={duration_text(stats.duration_sec, stats.duration_nsec)}\n"
     )

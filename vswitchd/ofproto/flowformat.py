@@ -155,8 +155,5 @@ def _counter(value: int) -> str:
 
 
 def duration_text(sec: int, nsec: int) -> str:
-    """Write a duration: "12s", "12.500s" where milliseconds say it, else with nanoseconds."""
-    if not nsec:
-        return f"{sec}s"
-    millis, rest = divmod(nsec, 1_000_000)
-    return f"{sec}.{nsec:09d}s" if rest else f"{sec}.{millis:03d}s"
+    """Write a duration as ovs-ofctl does: "12s", "12.5s", without the zeros at the end."""
+    return f"{sec}.{nsec:09d}".rstrip("0").rstrip(".") + "s"

@@ -24,7 +24,7 @@ TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}")
 _FLAG = re.compile(r"([+-])([a-z]+|\[[248]00\])")
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]+|[0-9]+")
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")  # what ovs-ofctl does not quote
 
 
 class FlowTextError(ValueError):

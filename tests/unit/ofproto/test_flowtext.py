@@ -255,7 +255,7 @@ def test_entries_are_written_with_names_and_without_statistics():
         (i.ApplyActions((a.Output(8, 0), a.Output(OFPP.CONTROLLER, 9))),),
     )  # fmt: skip
     assert format_flow(flow, NAMES) == (
-        "cookie=0x0, duration=5.250s, table=0, n_packets=1, n_bytes=?, idle_timeout=7, "
+        "cookie=0x0, duration=5.25s, table=0, n_packets=1, n_bytes=?, idle_timeout=7, "
         'send_flow_rem priority=10,in_port=eth0 actions=output:"vm 1",CONTROLLER:9'
     )
     bare = "idle_timeout=7, send_flow_rem priority=10,in_port=7 actions=output:8,CONTROLLER:9"
