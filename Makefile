@@ -24,13 +24,14 @@ C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/
 run: build
 	@exec $(PY) -m vswitchd --demo --state "$(STATE)"
 
-# The summary line of pytest comes last, so that it is what a log ends with.
+# All three parts run, whichever fails. pytest's summary line comes last, so that it is what a log ends with.
 test: $(TEST_READY) build peers
-	@mkdir -p build
-	$(PY) -m pytest $(PYTEST_ARGS) 2>&1 | tee build/pytest.log
-	@$(MAKE) test-asan
-	@$(MAKE) check
-	@tail -n 1 build/pytest.log
+	@mkdir -p build; failed=""; \
+	$(PY) -m pytest $(PYTEST_ARGS) 2>&1 | tee build/pytest.log || failed+=" tests"; \
+	$(MAKE) test-asan || failed+=" test-asan"; \
+	$(MAKE) check || failed+=" check"; \
+	if [ -n "$$failed" ]; then echo "make: failed:$$failed"; fi; \
+	tail -n 1 build/pytest.log; test -z "$$failed"
 
 build: $(READY)
 	@$(PY) vswitchd/datapath/build.py >/dev/null
