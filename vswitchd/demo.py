@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import sys
 import time
@@ -151,13 +152,10 @@ def banner(daemon: Daemon) -> str:
         for controller in daemon.reconciler.openflow[bridge.name].controllers():
             trouble = controller.status.get("last_error", "")
             row("", controller.target + (f" (not now: {trouble})" if trouble else ""))
-    row(
-        "metrics",
-        f"http://{daemon.metrics.address}/metrics" if daemon.metrics.address else "not served (see the log)",
-    )
-    row(
-        "control", f"vsctl --db=unix:{daemon.paths.db_sock} show   (or: export VS_STATE={daemon.paths.state})"
-    )
+    unserved = "not served (see the log); vsctl set Open_vSwitch . other_config:metrics-listen=HOST:PORT"
+    row("metrics", f"http://{daemon.metrics.address}/metrics" if daemon.metrics.address else unserved)
+    socket, state = shlex.quote(f"unix:{daemon.paths.db_sock}"), shlex.quote(daemon.paths.state)
+    row("control", f"vsctl --db={socket} show   (or: export VS_STATE={state})")
     row("log", daemon.options.log_file or daemon.paths.log_file)
     row(
         "cores",
