@@ -42,11 +42,20 @@ LIST := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); pro
   project["dependencies"] + p["build-system"]["requires"] + ["editables"]))
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 
+# A virtual environment runs where it was made, by the Python that made it: moved or left without, it is made again.
+WHOLE := grep -qsF " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg && $(PY) -c 'import pip' 2>/dev/null
+ifeq ($(wildcard $(READY)),$(READY))
+ifneq ($(shell { $(WHOLE); } && echo whole),whole)
+$(shell rm -f $(READY))
+endif
+endif
+
 $(READY): pyproject.toml deploy/build-deps.sh
 	@PYTHON="$(PYTHON)" deploy/build-deps.sh
-	@test -x $(PY) || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@{ $(WHOLE); } || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@$(PY) -c '$(LIST)' >$(VENV)/requirements.txt
-	@$(PIP) -r $(VENV)/requirements.txt
+	@$(PIP) -r $(VENV)/requirements.txt || { echo "make: pip could not install these from its index: $$(\
+	  tr '\n' ' ' <$(VENV)/requirements.txt)(a mirror or a certificate is set by pip config or PIP_INDEX_URL, PIP_CERT)" >&2; exit 1; }
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
