@@ -81,7 +81,7 @@ class Collector:
             _bridge(out, bridge)
             self._controllers(out, name)
         for core in self._daemon.datapath.core_stats():
-            _core(out, core)
+            _core(out, core, self._daemon.datapath.cycles_per_us)
         for queue in self._daemon.datapath.rxq_stats():
             labels = {"port": queue.port, "queue": str(queue.rxq), "core": str(queue.cpu)}
             out.counter("vs_rxq_cycles_total", "Cycles spent on a receive queue.", queue.cycles, **labels)
@@ -189,10 +189,14 @@ def _bridge(out: Families, bridge: LiveBridge) -> None:
     out.gauge(
         "vs_mac_limit", "Most MAC addresses that may be learned.", bridge.spec.mac_table_size, bridge=name
     )
+    stats = bridge.dp.stats()
+    text = "Different masks among the flows: what a walk of the tables costs."
+    out.gauge("vs_classifier_masks", text, stats["n_masks"], bridge=name)
+    out.gauge("vs_classifier_rules", "Rules in the datapath.", stats["n_rules"], bridge=name)
     out.gauge("vs_bridge_ports", "Configured ports.", len(bridge.ports), bridge=name)
 
 
-def _core(out: Families, core: dp.CoreStats) -> None:
+def _core(out: Families, core: dp.CoreStats, cycles_per_us: int) -> None:
     cpu = str(core.cpu)
     for state, cycles in (
         ("busy", core.busy_cycles),
@@ -226,6 +230,14 @@ def _core(out: Families, core: dp.CoreStats) -> None:
             core=cpu,
             layer=layer,
         )
+    seconds = core.max_gap_cycles / cycles_per_us / 1e6
+    out.gauge(
+        "vs_core_longest_round_seconds",
+        "Longest round since the start: how late a packet can be.",
+        seconds,
+        core=cpu,
+    )
+    out.gauge("vs_programs", "Programs that cache entries of a core share.", core.programs, core=cpu)
     out.gauge("vs_cache_size", "Entries that the exact-match cache has room for.", core.emc_size, core=cpu)
     out.gauge("vs_cache_entries", "Entries of the exact-match cache in use.", core.emc_used, core=cpu)
 

@@ -75,6 +75,9 @@ class FakeBridge:
     def fdb_stats(self):
         return {"entries": len(self.entries), "learned": 5, "expired": 1, "evicted": 2, "moved": 3}
 
+    def stats(self):
+        return {"version": 1, "n_rules": 3, "n_masks": 2, "n_ports": 1}
+
     def table_stats(self):
         return {0: (10, 9)}
 

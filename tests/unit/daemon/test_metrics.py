@@ -104,6 +104,9 @@ def test_cores_cache_and_process(page):
         assert seen["vs_cache_evictions_total", (("core", "1"),)] == 1
         assert seen["vs_config_generation", (("state", "applied"),)] == 2
         assert seen["vs_up", ()] == 1
+        assert seen["vs_classifier_masks", (("bridge", "br0"),)] == 2
+        assert seen["vs_core_longest_round_seconds", (("core", "1"),)] == pytest.approx(5e-6)
+        assert bench.datapath.harvested == 1
 
     page(test)
 
