@@ -195,8 +195,8 @@ class Client:
             if left <= 0 or not self._wait(select.POLLIN, left):
                 raise self._broken(f"sent no OpenFlow hello within {HELLO_SECONDS:g} seconds")
             self._read()
-        if data[1] != OFPT.HELLO and data[1] != OFPT.ERROR:
-            raise self._broken("does not speak OpenFlow: its first message is no hello")
+            if self._input[1:2] and self._input[1] not in (OFPT.HELLO, OFPT.ERROR):
+                raise self._broken("does not speak OpenFlow: its first message is no hello")
         _, hello = self._decode(data)
         if isinstance(hello, Error):
             text = hello.data.decode("ascii", "replace") if hello.type == 0 else ""
@@ -241,18 +241,21 @@ class Client:
             raise self._broken(f"sent a message that is not OpenFlow 1.3: {error}") from None
 
     def _read(self) -> None:
+        """Take what is there; that the connection ended is told once nothing is left to read."""
+        before = len(self._input)
         try:
-            while True:
-                data = self._sock.recv(_READ)
-                if not data:
-                    raise self._broken("closed the connection")
+            while data := self._sock.recv(_READ):
                 self._input += data
                 if len(data) < _READ and not isinstance(self._sock, ssl.SSLSocket):
                     return
         except _BLOCKED:
             return
+        except ConnectionResetError:
+            pass
         except OSError as error:
             raise self._broken(f"connection lost ({error.strerror or error})") from None
+        if len(self._input) == before:
+            raise self._broken("closed the connection")
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -264,6 +267,8 @@ class Client:
                     if not self._wait(select.POLLIN | select.POLLOUT, SILENCE_SECONDS):
                         raise self._broken(f"reads nothing for {SILENCE_SECONDS:g} seconds") from None
                     self._read()
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the next read tells more: the peer's last words, then that it closed
         except OSError as error:
             raise self._broken(f"connection lost ({error.strerror or error})") from None
 
