@@ -75,6 +75,7 @@ class Collector:
         """Return every family with its samples."""
         out = Families()
         self._process(out)
+        self._daemon.datapath.harvest()
         for name, bridge in sorted(self._daemon.reconciler.bridges.items()):
             for port in sorted(bridge.ports.values(), key=lambda p: p.name):
                 _port(out, bridge, port, self._owner(port))
@@ -189,10 +190,10 @@ def _bridge(out: Families, bridge: LiveBridge) -> None:
     out.gauge(
         "vs_mac_limit", "Most MAC addresses that may be learned.", bridge.spec.mac_table_size, bridge=name
     )
-    stats = bridge.dp.stats()
+    shape = bridge.dp.stats()
     text = "Different masks among the flows: what a walk of the tables costs."
-    out.gauge("vs_classifier_masks", text, stats["n_masks"], bridge=name)
-    out.gauge("vs_classifier_rules", "Rules in the datapath.", stats["n_rules"], bridge=name)
+    out.gauge("vs_classifier_masks", text, shape["n_masks"], bridge=name)
+    out.gauge("vs_classifier_rules", "Rules in the datapath.", shape["n_rules"], bridge=name)
     out.gauge("vs_bridge_ports", "Configured ports.", len(bridge.ports), bridge=name)
 
 
