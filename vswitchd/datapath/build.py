@@ -35,11 +35,14 @@ SANITIZE = shlex.split("-fsanitize=address,undefined -fno-sanitize-recover=undef
 
 
 class BuildError(Exception):
-    """The C compiler refused; the message is its output."""
+    """The C compiler is missing or refused; the message says which, or is its output."""
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BuildError(f"no C compiler: {command[0]}: {error.strerror}; install gcc, or set CC") from None
     if done.returncode != 0:
         raise BuildError(f"{shlex.join(command)}\n{done.stderr}")
     return done.stdout
@@ -157,7 +160,10 @@ else:
 
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
             """Compile before the wheel is packed."""
-            target = build(quiet=True)
+            try:
+                target = build(quiet=True)
+            except BuildError as error:
+                sys.exit(str(error))
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
             build_data["artifacts"].append(str(target.relative_to(PACKAGE.parent)))
