@@ -158,6 +158,19 @@ int vs_bridge_commit(vs_bridge *b)
     return 0;
 }
 
+static void tidy_tables(struct vs_bridge *b)
+{
+    for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
+        struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
+        if (t == NULL)
+            continue;
+        unsigned masks = vs_table_n_masks(t);
+        vs_table_tidy(t);
+        if (vs_table_n_masks(t) != masks)
+            b->masks_changed = true; /* the next commit looks at fewer bits */
+    }
+}
+
 /* zombies: not in the newest view --grace period--> unlinked, dead, dying --all cores swept--> retired. */
 void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
 {
@@ -165,16 +178,14 @@ void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
         uint64_t epoch = vs_dp_next_sweep(b->dp);
         for (struct vs_rule *r = b->zombies, *next; r != NULL; r = next) {
             next = r->list_next;
-            unsigned masks = vs_table_n_masks(r->table);
             vs_table_unlink(r->table, r);
-            if (vs_table_n_masks(r->table) != masks)
-                b->masks_changed = true; /* the next commit looks at fewer bits */
             r->gc_epoch = epoch;
             r->list_next = b->dying;
             b->dying = r;
             atomic_store_explicit(&r->dead, 1, memory_order_relaxed); /* published by the sweep epoch */
         }
         b->zombies = NULL;
+        tidy_tables(b);
         vs_dp_start_sweep(b->dp, epoch);
     }
     struct vs_rule **at = &b->dying;

@@ -27,6 +27,7 @@ struct vs_subtable {
     uint32_t n_rules;
     int32_t max_priority;
     uint32_t n_at_max;
+    struct vs_subtable *next_empty; /* in vs_table_tidy */
 };
 
 static struct vs_rule tombstone;
@@ -333,13 +334,34 @@ void vs_table_unlink(struct vs_table *t, struct vs_rule *r)
     atomic_store_explicit(at, next, memory_order_release);
     s->n_rules--;
     t->n_rules--;
-    if (r->priority != s->max_priority || --s->n_at_max > 0)
+    if (r->priority == s->max_priority && --s->n_at_max == 0)
+        t->untidy = true;
+}
+
+/* Once for many rules: counting a subtable again for each of them would take the square of their number. */
+void vs_table_tidy(struct vs_table *t)
+{
+    if (!t->untidy)
         return;
-    recount_priorities(s);
+    t->untidy = false;
+    const struct vs_subtable_vec *old = atomic_load_explicit(&t->vec, memory_order_relaxed);
+    struct vs_subtable *empty = NULL;
+    for (unsigned i = 0; i < old->n; i++) {
+        struct vs_subtable *s = old->ref[i].subtable;
+        if (s->n_at_max == 0)
+            recount_priorities(s);
+        if (s->n_rules == 0) {
+            s->next_empty = empty;
+            empty = s;
+        }
+    }
     while (publish_vec(t, NULL) != 0)
-        vs_qsbr_drain(&vs_qsbr); /* frees what waits; a removal must not fail */
-    if (s->n_rules == 0)
-        vs_qsbr_defer(&vs_qsbr, subtable_free, s);
+        vs_qsbr_drain(&vs_qsbr); /* frees what waits; this must not fail */
+    while (empty != NULL) {
+        struct vs_subtable *next = empty->next_empty;
+        vs_qsbr_defer(&vs_qsbr, subtable_free, empty);
+        empty = next;
+    }
 }
 
 int vs_table_init(struct vs_table *t, uint8_t id)

@@ -59,6 +59,7 @@ struct vs_table {
     struct vs_subtable_vec *_Atomic vec;
     struct vs_rule miss; /* stands in paths for "no rule matched" */
     uint32_t n_rules;
+    bool untidy;               /* vs_table_unlink left a highest priority too high or a subtable empty */
     uint64_t lookups, matches; /* taken from programs; control thread */
     _Atomic uint64_t direct_lookups, direct_matches;
 };
@@ -73,8 +74,9 @@ struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct v
 void vs_rule_free(struct vs_rule *r);
 /* Put into the chains; invisible until `added` is set. 0 or -ENOMEM. */
 int vs_table_insert(struct vs_table *t, struct vs_rule *r, const struct vs_key *mask);
-/* Take out of the chains (after the grace period of its removal). */
+/* Take out of the chains (after the grace period of its removal); vs_table_tidy follows, once for all that were taken. */
 void vs_table_unlink(struct vs_table *t, struct vs_rule *r);
+void vs_table_tidy(struct vs_table *t);
 /* The winning rule at that version, or NULL. */
 struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *key, uint64_t version);
 /* Mark all rules and the miss dead, for a bridge that goes away. */
