@@ -137,6 +137,7 @@ class LiveBridge:
             port.handle = self._datapath.attach(driver.handle, self.dp, port.ofport, port.name)
         except dp.DatapathError as error:
             driver.stop()
+            dp.lib.vs_port_destroy(driver.handle)
             port.error = f"{LOST}: {error}"
             return
         port.driver = driver

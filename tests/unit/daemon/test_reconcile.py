@@ -7,8 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from fake_switch import FakePort
 
 from vswitchd.bridge_spec import stable_mac
+from vswitchd.datapath import dp
+from vswitchd.datapath.dp import DatapathError
 
 LOCAL = 0xFFFFFFFE
 
@@ -406,6 +409,24 @@ def test_a_bond_is_refused_by_its_ports_alone(switch):
         bench.reconciler.apply()
         assert set(numbers(bench)) == {"br0", "p1"}
         assert "bonds are not supported" in bench.interface("m1")["error"]
+
+    switch(test)
+
+
+def test_a_port_that_the_datapath_refuses_is_given_back(switch, monkeypatch):
+    def refuse(handle, bridge, ofport, name=""):
+        raise DatapathError("port table is full", 28)
+
+    async def test(bench):
+        destroyed, drivers = [], []
+        monkeypatch.setattr(bench.datapath, "attach", refuse)
+        monkeypatch.setattr(dp, "lib", SimpleNamespace(vs_port_destroy=destroyed.append))
+        stop = FakePort.stop
+        monkeypatch.setattr(FakePort, "stop", lambda port: (drivers.append(port.handle), stop(port)))
+        bench.bridge("br0", ("p1", {}, {}))
+        bench.reconciler.apply()
+        assert "port table is full" in bench.interface("p1")["error"]
+        assert sorted(destroyed) == sorted(drivers) == ["br0", "p1"]
 
     switch(test)
 
