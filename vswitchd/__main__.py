@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import tomllib
@@ -114,6 +115,7 @@ def run(argv: list[str]) -> None:
 
 def main() -> int:
     """Run the program; return its exit code."""
+    logging.raiseExceptions = False  # a log that cannot be written (full disk) is no reason to print traces
     try:
         run(sys.argv[1:])
     except VsError as error:

@@ -79,18 +79,23 @@ def single(state: str) -> Iterator[None]:
     """
     path = Path(state) / "lock"
     try:
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = f"{state}: another vswitchd{_owner(file)} runs on this state directory"
-                raise PathError(text) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
-    except PermissionError:
-        raise PathError(f"{path}: cannot be written; name another directory with --state") from None
+        file = path.open("a+")
+    except OSError as error:
+        text = f"{path}: cannot be written ({error.strerror}); name another directory with --state"
+        raise PathError(text) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            raise PathError(f"{state}: another vswitchd{_owner(file)} runs on this state directory") from None
+    try:
+        # The number is for whoever comes second; without it, on a full disk, the lock holds as well.
+        with contextlib.suppress(OSError):
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        file.close()
 
 
 def _owner(file: IO[str]) -> str:
@@ -188,7 +193,10 @@ class Daemon:
         try:
             path.write_text(f"{os.getpid()}\n")
         except OSError as error:
-            raise PathError(f"{path}: cannot write the pid file ({error.strerror})") from None
+            text = f"{path}: cannot write the pid file ({error.strerror})"
+            if self.options.pid_file is not None:
+                raise PathError(text) from None
+            _log.warning("%s", text)
         stack.callback(path.unlink, missing_ok=True)
 
     def _make_reconciler(self) -> None:

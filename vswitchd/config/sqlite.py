@@ -55,8 +55,10 @@ class ConfigFile:
             self._db.execute("BEGIN IMMEDIATE")
             if not empty and self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise StoreError(self._damaged())
-            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            self._db.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+            # Only what differs is written: a full disk must not keep what is stored from running.
+            for name, value in (("application_id", APPLICATION_ID), ("user_version", FORMAT_VERSION)):
+                if self._pragma(name) != value:
+                    self._db.execute(f"PRAGMA {name}={value}")
             for table in TABLES.values():
                 self._make_table(table)
             self._db.execute("COMMIT")
