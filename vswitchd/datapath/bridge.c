@@ -139,6 +139,8 @@ int vs_bridge_commit(vs_bridge *b)
     if (v == NULL)
         return -ENOMEM;
     b->masks_changed = false;
+    if ((uint32_t)v->version == 0) /* once in 2^32 commits */
+        vs_dp_next_era(b->dp);
     for (struct vs_rule *r = b->staged_add, *next; r != NULL; r = next) {
         next = r->list_next;
         r->list_next = NULL;

@@ -127,9 +127,19 @@ int vs_core_iterate(struct vs_core *c)
     vs_qsbr_quiescent(&vs_qsbr, (unsigned)c->qsbr);
     uint64_t epoch =
         atomic_load_explicit(&c->dp->sweep_epoch, memory_order_acquire); /* pairs with vs_dp_start_sweep */
+    uint32_t era =
+        atomic_load_explicit(&c->dp->emc_era, memory_order_acquire); /* pairs with vs_dp_next_era */
+    if (VS_UNLIKELY(era != c->emc_era)) {
+        c->emc_era = era;
+        vs_emc_clear(&c->emc);
+    }
     bool sweeping = vs_programs_sweep(&c->programs, epoch);
     const struct vs_rxq_list *list =
         atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
+    if (VS_UNLIKELY(list != c->polled)) { /* a queue may come from a core that sleeps, which armed it */
+        c->polled = list;
+        vs_core_disarm(list, list->n);
+    }
     c->now_ms = vs_dp_now_ms(c->dp);
     int total = 0;
     for (unsigned i = 0; i < list->n; i++)

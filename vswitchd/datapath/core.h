@@ -79,6 +79,8 @@ struct vs_core {
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
     uint64_t idle_since;              /* cycles; 0: not idle */
+    const struct vs_rxq_list *polled; /* list of the last iteration; only compared */
+    uint32_t emc_era;                 /* of the cache's entries */
     struct vs_rxq_list *_Atomic rxqs; /* control thread swaps; acquire load once per iteration */
     _Atomic bool stop;                /* control thread */
     _Atomic bool asleep;              /* core; control thread reads to decide whether to ring wake_fd */
@@ -95,6 +97,8 @@ int vs_core_start(struct vs_core *c); /* 0 or -errno */
 int vs_core_iterate(struct vs_core *c);
 /* Arm, wait, disarm; sleep.c. */
 void vs_core_sleep(struct vs_core *c);
+/* Ask the peers of these queues for no more notifications. */
+void vs_core_disarm(const struct vs_rxq_list *list, unsigned n);
 void vs_core_wake(struct vs_core *c); /* control thread */
 
 /* Handle n packets received by `in`: up to, not including, sending. `account`: write their fates to the port's ledger. */

@@ -372,6 +372,12 @@ uint64_t vs_dp_next_sweep(const vs_dp *dp)
     return atomic_load_explicit(&dp->sweep_epoch, memory_order_relaxed) + 1;
 }
 
+void vs_dp_next_era(vs_dp *dp)
+{
+    atomic_fetch_add_explicit(&dp->emc_era, 1, memory_order_release); /* pairs with vs_core_iterate */
+    vs_qsbr_synchronize(&vs_qsbr);
+}
+
 void vs_dp_start_sweep(vs_dp *dp, uint64_t epoch)
 {
     atomic_store_explicit(&dp->sweep_epoch, epoch, memory_order_release); /* pairs with vs_core_iterate */

@@ -102,6 +102,7 @@ struct vs_dp {
     struct vs_port *ports[VS_MAX_PORTS];
     struct vs_bridge *bridges[VS_MAX_PORTS];
     _Atomic uint64_t sweep_epoch;      /* release by the control thread, acquire by the cores */
+    _Atomic uint32_t emc_era;          /* as sweep_epoch: cores that see another one empty their caches */
     _Atomic int64_t idle_sleep_cycles; /* negative: never */
     _Atomic int64_t time_override;     /* negative: real time */
     uint64_t cycles_per_us;
@@ -114,6 +115,8 @@ struct vs_dp {
 };
 
 uint64_t vs_dp_next_sweep(const vs_dp *dp);
+/* Let all cores forget what they cached: the low bits of a version are about to come round. Waits for a grace period. */
+void vs_dp_next_era(vs_dp *dp);
 void vs_dp_start_sweep(vs_dp *dp, uint64_t epoch);
 void vs_dp_wait_swept(vs_dp *dp); /* until all cores have done the newest sweep */
 #endif

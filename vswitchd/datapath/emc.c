@@ -46,6 +46,14 @@ void vs_emc_destroy(struct vs_emc *e)
     memset(e, 0, sizeof *e);
 }
 
+void vs_emc_clear(struct vs_emc *e)
+{
+    if (e->n_entries == 0)
+        return;
+    memset(e->buckets, 0, (e->mask + 1) * sizeof *e->buckets);
+    vs_count(&e->used, -e->used);
+}
+
 /* Which way of the bucket to write: the same key, a free one, a stale one, or the next victim in turn. */
 static unsigned choose_way(struct vs_emc *e, struct vs_emc_bucket *b, int64_t first, const struct vs_key *key,
                            uint32_t hash, uint32_t version, bool ext)

@@ -35,7 +35,7 @@ VS_ASSERT_SIZE(struct vs_emc_bucket, 64);
 struct vs_emc_entry {
     uint64_t key[VS_KEY_WORDS0];
     struct vs_program *program;
-    uint32_t version; /* low bits of the view's version */
+    uint32_t version; /* low bits of the view's version: when they wrap, all entries go (vs_dp_next_era) */
     uint32_t hash;
 } VS_CACHE_ALIGNED;
 VS_ASSERT_SIZE(struct vs_emc_entry, 64);
@@ -56,6 +56,8 @@ struct vs_emc {
 /* entries: rounded up to a power of two, 0 turns the cache off. 0 or -ENOMEM. */
 int vs_emc_init(struct vs_emc *e, uint32_t entries);
 void vs_emc_destroy(struct vs_emc *e);
+/* Forget all entries. The core's thread. */
+void vs_emc_clear(struct vs_emc *e);
 /* Insert or overwrite. `ext`: the mask has words beyond block 0. */
 void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, uint32_t version, bool ext,
                    struct vs_program *program);

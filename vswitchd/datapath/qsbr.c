@@ -41,7 +41,7 @@ void vs_qsbr_offline(struct vs_qsbr *q, unsigned core)
 void vs_qsbr_online(struct vs_qsbr *q, unsigned core)
 {
     uint64_t epoch = atomic_load_explicit(&q->epoch, memory_order_relaxed);
-    atomic_store_explicit(&q->cores[core].seen, epoch, memory_order_relaxed);
+    atomic_store_explicit(&q->cores[core].seen, epoch, memory_order_release);
     /* No read of shared objects may pass the store above: pairs with the fence in vs_qsbr_begin. */
     atomic_thread_fence(memory_order_seq_cst);
 }

@@ -14,7 +14,7 @@
 
 enum { WAKE_MS = 500 };
 
-static void disarm(const struct vs_rxq_list *list, unsigned n)
+void vs_core_disarm(const struct vs_rxq_list *list, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         const struct vs_rxq_ref *ref = &list->ref[i];
@@ -88,12 +88,12 @@ void vs_core_sleep(struct vs_core *c)
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in vs_core_wake */
     if (armed < list->n || must_stay(c, list)) {
         atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
-        disarm(list, VS_MIN(armed + 1, list->n));
+        vs_core_disarm(list, VS_MIN(armed + 1, list->n));
         return;
     }
     wait_for_work(c, n);
     list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
-    disarm(list, list->n);
+    vs_core_disarm(list, list->n);
 }
 
 void vs_core_wake(struct vs_core *c)
