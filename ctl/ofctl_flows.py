@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ctl.ofctl_client import refusal_text
 from ctl.ofctl_session import PortNumbers, open_switch, usage_errors
+from ctl.ofctl_templates import Encoder
 from vswitchd.errors import UsageError, VsError
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPFC
@@ -88,15 +89,20 @@ def _encode(
     lines: Iterable[str], ports: PortNumbers, path: str, first: int, command: OFPFC
 ) -> Iterator[bytes]:
     """Yield the flow-mod of every line that holds one; its xid is `first` plus the line's index."""
+
+    def plainly(text: str, xid: int) -> bytes:
+        word, _, rest = text.partition(" ")
+        named = _COMMANDS.get(word)
+        flow = parse_flow(text, ports, command) if named is None else parse_flow(rest, ports, named)
+        return encode(flow, xid)
+
+    encoder = Encoder(plainly)
     for index, line in enumerate(lines):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        word, _, rest = text.partition(" ")
         try:
-            named = _COMMANDS.get(word)
-            flow = parse_flow(text, ports, command) if named is None else parse_flow(rest, ports, named)
-            yield encode(flow, first + index)
+            yield encoder.encode(text, first + index)
         except ValueError as error:
             raise UsageError(f"{path}:{index + 1}: {error}") from None
 
