@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from vswitchd.daemon import Daemon
     from vswitchd.datapath import dp
 
-LOCAL = 0xFFFFFFFE
+OFPP_LOCAL = 0xFFFFFFFE
+SHOWN_LOCAL = 65534
 
 
 def _port_word(number: int) -> str:
-    return "LOCAL" if number == LOCAL else str(number)
+    return "LOCAL" if number in {OFPP_LOCAL, SHOWN_LOCAL} else str(number)
 
 
 def _fdb_show(daemon: Daemon, args: list[str]) -> Answer:
@@ -26,7 +27,15 @@ def _fdb_show(daemon: Daemon, args: list[str]) -> Answer:
         lines = [" port  VLAN  MAC                Age"]
         for ofport, vlan, mac, age in sorted(bridge.dp.fdb(), key=lambda entry: (entry[1], entry[2])):
             lines.append(f"{_port_word(ofport):>5}  {vlan:>4}  {mac}  {age:>3}")
-            data.append({"bridge": bridge.name, "port": ofport, "vlan": vlan, "mac": mac, "age": age})
+            data.append(
+                {
+                    "bridge": bridge.name,
+                    "port": SHOWN_LOCAL if ofport == OFPP_LOCAL else ofport,
+                    "vlan": vlan,
+                    "mac": mac,
+                    "age": age,
+                }
+            )
         title = [f"{bridge.name}:"] if len(bridges) > 1 else []
         parts.append("\n".join([*title, *lines]))
     return Answer("\n".join(parts), data)
@@ -70,7 +79,7 @@ def ledger(bridge: LiveBridge, port: LivePort, counters: dp.PortCounters) -> dic
     return {
         "bridge": bridge.name,
         "port": port.name,
-        "ofport": port.ofport,
+        "ofport": port.number,
         "received": counters.rx_packets,
         "forwarded": counters.rx_forwarded,
         "rx_drops": rx,
