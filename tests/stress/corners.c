@@ -1,5 +1,5 @@
-/* corners.c: two corners that Python cannot reach: versions whose low bits come round, and a queue that moves away from a
- * sleeping core. Exits with 0 when both hold.
+/* corners.c: corners that Python cannot reach: versions whose low bits come round, a group that is modified while a core
+ * counts by it, and a queue that moves away from a sleeping core. Exits with 0 when all hold.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +59,23 @@ static void version_wraps(void)
         add_rule(b, i, 3);
     MUST((uint32_t)atomic_load(&b->view)->version == (uint32_t)first);
     MUST(arrives(dp, p[0], p[2]));
+    vs_dp_free(dp);
+}
+
+/* A core that is still at work with the old form of a group counts for the new one. */
+static void group_changes_hands(void)
+{
+    vs_dp *dp = vs_dp_new(0, 1);
+    vs_bridge *b = vs_dp_bridge_add(dp, "b");
+    struct vs_action action = {.type = VS_ACT_OUTPUT, .arg = 1};
+    struct vs_group_stats stats;
+    uint32_t one = 1;
+    MUST(vs_bridge_group_set(b, 7, VS_GROUP_ALL, &action, &one, 1) == 0);
+    const struct vs_group *held = vs_bridge_group(b, 7); /* freed by vs_dp_housekeep at the earliest */
+    MUST(vs_bridge_group_set(b, 7, VS_GROUP_ALL, &action, &one, 1) == 0);
+    MUST(vs_bridge_group(b, 7) != held);
+    atomic_fetch_add(&held->counts->packets, 1);
+    MUST(vs_bridge_group_stats(b, 7, &stats, 1) == 0 && stats.packets == 1);
     vs_dp_free(dp);
 }
 
@@ -129,6 +146,7 @@ static void queue_leaves_sleeper(void)
 int main(void)
 {
     version_wraps();
+    group_changes_hands();
     queue_leaves_sleeper();
     return 0;
 }

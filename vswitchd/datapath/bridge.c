@@ -324,8 +324,10 @@ void vs_bridge_free(struct vs_bridge *b)
     free_list(b->dying);
     free_list(b->retired);
     const struct vs_group_map *groups = atomic_load_explicit(&b->groups, memory_order_relaxed);
-    for (unsigned i = 0; i < groups->n; i++)
+    for (unsigned i = 0; i < groups->n; i++) {
+        free(groups->group[i]->counts);
         free(groups->group[i]);
+    }
     free(atomic_load_explicit(&b->groups, memory_order_relaxed));
     free(atomic_load_explicit(&b->members, memory_order_relaxed));
     free(atomic_load_explicit(&b->view, memory_order_relaxed));

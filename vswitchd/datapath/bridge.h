@@ -58,10 +58,15 @@ struct vs_group_bucket {
     _Atomic uint64_t packets, bytes;
 };
 
+struct vs_group_counts {
+    _Atomic uint64_t packets, bytes;
+};
+
 struct vs_group {
     uint32_t id;
     uint16_t type, n_buckets;
-    _Atomic uint64_t packets, bytes;
+    struct vs_group_counts
+        *counts; /* handed on when the group is modified: cores may still count by the old one */
     struct vs_group_bucket buckets[];
 };
 

@@ -123,8 +123,8 @@ static void run_group(struct run *r, struct vs_packet *p, uint32_t id)
         r->orig->drop = VS_DROP_RX_NO_GROUP;
         return;
     }
-    atomic_fetch_add_explicit(&g->packets, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&g->bytes, p->frame_len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&g->counts->packets, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&g->counts->bytes, p->frame_len, memory_order_relaxed);
     r->depth++;
     unsigned n = g->type == VS_GROUP_ALL ? g->n_buckets : 1;
     for (unsigned i = 0; i < n; i++)

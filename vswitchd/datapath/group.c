@@ -46,6 +46,8 @@ static int publish(struct vs_bridge *b, uint32_t id, struct vs_group *add)
         fresh->group[fresh->n++] = add;
     atomic_store_explicit(&b->groups, fresh, memory_order_release); /* pairs with vs_bridge_group */
     vs_qsbr_defer(&vs_qsbr, free, old);
+    if (gone != NULL && add == NULL)
+        vs_qsbr_defer(&vs_qsbr, free, gone->counts);
     if (gone != NULL)
         vs_qsbr_defer(&vs_qsbr, free, gone);
     return 0;
@@ -77,9 +79,11 @@ int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_act
     g->type = (uint16_t)type;
     g->n_buckets = (uint16_t)n;
     const struct vs_group *old = vs_bridge_group(b, id);
-    if (old != NULL) { /* OFPGC_MODIFY keeps the group's counters; buckets are new */
-        g->packets = atomic_load_explicit(&old->packets, memory_order_relaxed);
-        g->bytes = atomic_load_explicit(&old->bytes, memory_order_relaxed);
+    g->counts = old != NULL ? old->counts
+                            : calloc(1, sizeof *g->counts); /* OFPGC_MODIFY keeps the group's counters */
+    if (g->counts == NULL) {
+        free(g);
+        return -ENOMEM;
     }
     for (uint32_t i = 0; i < n; i++) {
         g->buckets[i].actions = own;
@@ -90,6 +94,8 @@ int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_act
     }
     if (publish(b, id, g) == 0)
         return 0;
+    if (old == NULL)
+        free(g->counts);
     free(g);
     return -ENOMEM;
 }
@@ -108,8 +114,8 @@ int vs_bridge_group_stats(vs_bridge *b, uint32_t id, struct vs_group_stats *to, 
     if (g == NULL)
         return -ENOENT;
     if (max > 0) {
-        to[0].packets = atomic_load_explicit(&g->packets, memory_order_relaxed);
-        to[0].bytes = atomic_load_explicit(&g->bytes, memory_order_relaxed);
+        to[0].packets = atomic_load_explicit(&g->counts->packets, memory_order_relaxed);
+        to[0].bytes = atomic_load_explicit(&g->counts->bytes, memory_order_relaxed);
     }
     for (uint32_t i = 0; i < g->n_buckets && i + 1 < max; i++) {
         to[i + 1].packets = atomic_load_explicit(&g->buckets[i].packets, memory_order_relaxed);
