@@ -153,7 +153,7 @@ class Log:
         self._limit = _RateLimit(clock or SystemClock())
         self._handlers: dict[str, logging.Handler] = {}
         self.logger = logging.getLogger(ROOT)
-        self.logger.propagate = False
+        self._before = (self.logger.level, self.logger.propagate)
         self._file = ""
 
     def add_console(self) -> None:
@@ -179,6 +179,7 @@ class Log:
         handler.addFilter(_Shown(self.levels, destination))
         handler.addFilter(self._limit)
         self._handlers[destination] = handler
+        self.logger.propagate = False
         self.logger.addHandler(handler)
         self.logger.setLevel(self.levels.lowest())
 
@@ -188,6 +189,8 @@ class Log:
             self.logger.removeHandler(handler)
             handler.close()
         self._handlers.clear()
+        level, self.logger.propagate = self._before
+        self.logger.setLevel(level)
 
     def modules(self) -> list[str]:
         """Return the names of all modules that log, sorted."""

@@ -34,7 +34,11 @@ def ask(switch):
         async def main(bench):
             bench.bridge("br0", ("p1", {}, {}), ("p2", {}, {}))
             bench.reconciler.apply()
-            await test(Asker(bench), bench)
+            asker = Asker(bench)
+            try:
+                await test(asker, bench)
+            finally:
+                asker.daemon.log.close()
 
         switch(main)
 

@@ -83,6 +83,17 @@ def test_a_flood_is_cut_and_counted(log, lines, clock):
     assert lines()[-1].endswith("flood 0% (20 more like this in 1 s were not shown)")
 
 
+def test_closing_leaves_the_logger_as_it_was(tmp_path):
+    logger = logging.getLogger("vswitchd")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    log = Log()
+    log.add_file(str(tmp_path / "x"))
+    log.set("any:file:dbg")
+    assert (logger.level, logger.propagate) != before[:2]
+    log.close()
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
 def test_a_log_file_that_cannot_be_opened_is_one_clear_error(tmp_path):
     with pytest.raises(PathError, match="--log-file"):
         Log().add_file(str(tmp_path / "missing" / "x.log"))
