@@ -27,7 +27,9 @@ VALUES = {
     | u16,
     "ip": st.lists(octet, min_size=4, max_size=4).map(".".join) | st.sampled_from(["1.2.3", "fd00::1"]),
     "mac": st.lists(st.sampled_from(["0", "02", "aB", "ff", "100"]), min_size=6, max_size=6).map(":".join),
-    "cookie": st.integers(0, 1 << 65).map(str) | st.integers(0, 1 << 64).map(hex) | st.sampled_from(["010", "0b1", "0x", "1x"]),
+    "cookie": st.integers(0, 1 << 65).map(str)
+    | st.integers(0, 1 << 64).map(hex)
+    | st.sampled_from(["010", "0b1", "0x", "1x"]),
 }
 GOOD = {"u16": "80", "port": "3", "ip": "10.0.0.1", "mac": "02:00:00:00:00:01", "cookie": "0x5"}
 
