@@ -136,6 +136,7 @@ void vs_dp_core_remove(vs_dp *dp, int core)
         vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);
     }
     vs_programs_harvest(&c->programs);
+    vs_punt_move(&dp->cores[0]->punt, &c->punt);
     dp->cores[core] = NULL;
     vs_core_free(c);
 }

@@ -88,3 +88,23 @@ bool vs_punt_take(struct vs_punt_ring *r, struct vs_punt_record *record, uint8_t
     atomic_store_explicit(&r->tail, tail + whole, memory_order_seq_cst); /* pairs with vs_punt_put */
     return true;
 }
+
+void vs_punt_move(struct vs_punt_ring *to, struct vs_punt_ring *from)
+{
+    uint64_t at = atomic_load_explicit(&from->tail, memory_order_relaxed);
+    uint64_t end = atomic_load_explicit(&from->head, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&to->head, memory_order_relaxed);
+    if (at == end || to->size - (head - atomic_load_explicit(&to->tail, memory_order_relaxed)) < end - at)
+        return;
+    while (at != end) {
+        uint32_t ofs = (uint32_t)at & (from->size - 1), n = from->size - ofs;
+        n = (uint32_t)VS_MIN(end - at, (uint64_t)n);
+        ring_write(to, head, from->bytes + ofs, n);
+        head += n;
+        at += n;
+    }
+    atomic_store_explicit(&to->head, head, memory_order_seq_cst);
+    uint64_t one = 1;
+    ssize_t done = write(to->event_fd, &one, sizeof one);
+    (void)done; /* EAGAIN: it is readable already */
+}

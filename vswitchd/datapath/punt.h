@@ -41,6 +41,9 @@ void vs_punt_destroy(struct vs_punt_ring *r);
 bool vs_punt_put(struct vs_punt_ring *r, struct vs_punt_record *record, const struct vs_packet *p);
 /* The oldest record and its data (data_len <= max); false when empty. */
 bool vs_punt_take(struct vs_punt_ring *r, struct vs_punt_record *record, uint8_t *data, uint32_t max);
+/* Hand on what is left in the ring of a core that stopped, to a ring of the same size that the control thread fills. What has no
+ * room there is lost. */
+void vs_punt_move(struct vs_punt_ring *to, struct vs_punt_ring *from);
 #endif
 
 #endif
