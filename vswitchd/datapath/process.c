@@ -118,7 +118,7 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
 {
     const struct vs_view *view =
         atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
-    unsigned n_groups = 0, hits = 0;
+    unsigned n_groups = 0, hits = 0, looked_up = 0;
     make_keys(c, s, b, view, pkts, n);
     if (c->emc.n_entries != 0)
         for (int i = 0; i < n; i++)
@@ -128,6 +128,7 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
             pkts[i]->drop = pkts[i]->head_len < 14 ? VS_DROP_RX_RUNT : VS_DROP_RX_FRAGMENT;
             continue;
         }
+        looked_up++;
         struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
         if (program == NULL)
             continue;
@@ -143,7 +144,7 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
     for (unsigned i = 0; i < n_groups; i++)
         run_group(c, b, in, pkts, &s->groups[i]);
     vs_count(&c->stats.emc_hits, hits);
-    vs_count(&c->stats.emc_misses, (uint64_t)n - hits);
+    vs_count(&c->stats.emc_misses, looked_up - hits);
 }
 
 void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **pkts, int n, bool account)

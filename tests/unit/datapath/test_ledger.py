@@ -60,6 +60,8 @@ def test_a_runt_has_a_name(box: SwitchBox) -> None:
     box.rule(1, (), dp.output(2))
     assert box.send(1, b"\x02" * 13, UDP_FRAME) == {2: [UDP_FRAME]}
     assert drops(box) == {"runt": 1}
+    stats = box.dp.core_stats()[0]
+    assert (stats.emc_hits, stats.emc_misses) == (0, 1)  # it is never looked up
 
 
 @pytest.mark.parametrize(
