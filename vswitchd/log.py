@@ -144,6 +144,18 @@ class _Shown(logging.Filter):
         return record.levelno >= self._levels.get(module_of(record.name), self._destination)
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that may vanish together with its directory: whoever logs must not notice; each line tries anew."""
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802 - the library's name
+        with contextlib.suppress(OSError):
+            super().reopenIfNeeded()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+
 class Log:
     """The logging of one process: destinations and levels; behind `vlog/set` and `vlog/list`."""
 
@@ -163,7 +175,7 @@ class Log:
     def add_file(self, path: str) -> None:
         """Log to a file that is appended to, and opened again when it was moved away. Raises PathError."""
         try:
-            self._add("file", logging.handlers.WatchedFileHandler(path, encoding="utf-8", delay=False))
+            self._add("file", _LogFile(path, encoding="utf-8", delay=False))
         except OSError as error:
             text = f"{path}: cannot open the log file ({error.strerror}); name another with --log-file"
             raise PathError(text) from None
@@ -230,6 +242,6 @@ class Log:
     def reopen(self) -> str:
         """Open the log file again (after rotation); return its path, "" where there is none."""
         handler = self._handlers.get("file")
-        if isinstance(handler, logging.handlers.WatchedFileHandler):
+        if isinstance(handler, _LogFile):
             handler.reopenIfNeeded()
         return self._file

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 
 import pytest
 
@@ -97,3 +98,21 @@ def test_closing_leaves_the_logger_as_it_was(tmp_path):
 def test_a_log_file_that_cannot_be_opened_is_one_clear_error(tmp_path):
     with pytest.raises(PathError, match="--log-file"):
         Log().add_file(str(tmp_path / "missing" / "x.log"))
+
+
+def test_a_directory_that_vanishes_stops_nothing_and_is_written_to_when_it_returns(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    log = Log()
+    log.add_file(str(folder / "vswitchd.log"))
+    try:
+        shutil.rmtree(folder)
+        LOGGER.info("lost")
+        log.reopen()
+        LOGGER.info("lost too")
+        folder.mkdir()
+        LOGGER.info("back")
+    finally:
+        log.close()
+    (line,) = (folder / "vswitchd.log").read_text().splitlines()
+    assert line.endswith("|back")
