@@ -6,6 +6,7 @@ Bridges (rules, groups, MAC table) are in bridge.py; actions and rules as values
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,7 +124,10 @@ class Datapath:
         self.rebalance()
 
     def rebalance(self) -> None:
-        """Give every receive queue a core: pinned ones theirs, others stay where they are or go to the core with the fewest queues."""
+        """Give every receive queue a core: pinned ones theirs, others stay where they are or go to the core with the fewest.
+
+        Fewest of the same port first, then of all: the queues of a guest are alike in load, those of an idle port are not.
+        """
         by_cpu = {cpu: core for core, cpu in self._cores.items()}
         pins: dict[tuple[int, int], int] = {}
         loose: list[tuple[int, int]] = []
@@ -136,21 +140,37 @@ class Datapath:
                     pins[port.index, rxq] = core
         isolated = set(pins.values())
         free = [c for c in self._cores if c not in isolated] or list(self._cores)
-        load = dict.fromkeys(free, 0)
+        if free:
+            pins.update(self._spread(loose, free))
+        self._assign(pins)
+
+    def _spread(self, loose: Sequence[tuple[int, int]], cores: Sequence[int]) -> dict[tuple[int, int], int]:
+        pins: dict[tuple[int, int], int] = {}
+        queues = Counter(port for port, _ in loose)
+        load, siblings = dict.fromkeys(cores, 0), Counter[tuple[int, int]]()
         homeless = []
-        limit = -(-len(loose) // len(free)) if free else 0
+
+        def share(n: int) -> int:
+            return -(-n // len(cores))
+
+        def put(pin: tuple[int, int], core: int) -> None:
+            pins[pin] = core
+            load[core] += 1
+            siblings[core, pin[0]] += 1
+
         for pin in loose:
             core = self._pins.get(pin)
-            if core in load and load[core] < limit:
-                pins[pin] = core
-                load[core] += 1
+            if (
+                core in load
+                and load[core] < share(len(loose))
+                and siblings[core, pin[0]] < share(queues[pin[0]])
+            ):
+                put(pin, core)
             else:
                 homeless.append(pin)
         for pin in homeless:
-            if load:
-                pins[pin] = min(load, key=lambda c: load[c])
-                load[pins[pin]] += 1
-        self._assign(pins)
+            put(pin, min(load, key=lambda c: (siblings[c, pin[0]], load[c])))
+        return pins
 
     def _assign(self, pins: dict[tuple[int, int], int]) -> None:
         array = ffi.new("struct vs_rxq_pin[]", len(pins))
