@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.config.command import Command
+from vswitchd.config.topology import Topology
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,11 +44,29 @@ class Context:
         self.new_interfaces: list[str] = []
         self.answer = Answer()
         self.command = Command("")
+        self._topology: Topology | None = None
+        self._seen = (0, 0)
 
     @property
     def view(self) -> Snapshot:
         """The configuration with the changes made so far."""
         return self.txn.view
+
+    def topology(self) -> Topology:
+        """Return the names in use now. Commands that change none of them share it: chains may be long."""
+        known = self._topology
+        if (
+            known is None
+            or self._seen[0] != self.txn.shape
+            or (known.fakes and self._seen[1] != self.txn.tags)
+        ):
+            known = Topology(self.view)
+            self.keep(known)
+        return known
+
+    def keep(self, topology: Topology) -> None:
+        """Say that `topology` is right at this moment."""
+        self._topology, self._seen = topology, (self.txn.shape, self.txn.tags)
 
     @property
     def args(self) -> tuple[str, ...]:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 Changes = dict[str, dict[str, Row | None]]
 
+SHAPE = {
+    "Open_vSwitch": ("bridges",),
+    "Bridge": ("name", "ports"),
+    "Port": ("name", "interfaces", "fake_bridge"),
+    "Interface": ("name",),
+}
+"""The columns that say which ports there are and whose (topology.py)."""
+
 
 class Transaction:
     """A private copy of the configuration. `view` reads it, with the changes made so far."""
@@ -31,6 +39,10 @@ class Transaction:
         self._tables: dict[str, dict[str, Row]] = dict(tables)  # type: ignore[arg-type]
         self._copied: set[str] = set()
         self._deleted: dict[str, set[str]] = {}
+        self.shape = 0
+        """Counts changes of the columns in SHAPE, and deletions."""
+        self.tags = 0
+        """Counts changes of ports' VLANs, which matter to fake bridges."""
         self.view = Snapshot(self._tables)
 
     def _writable(self, table: str) -> dict[str, Row]:
@@ -59,6 +71,9 @@ class Transaction:
             row.table.columns[column].type.check(datum)
         if all(current.data[column] == datum for column, datum in values.items()):
             return current
+        name, old = row.table.name, current.data
+        self.shape += any(c in values and values[c] != old[c] for c in SHAPE.get(name, ()))
+        self.tags += name == "Port" and "tag" in values
         new = Row(row.table, row.uuid, {**current.data, **values})
         self._writable(row.table.name)[row.uuid] = new
         return new
@@ -72,6 +87,7 @@ class Transaction:
             raise ConfigError("the row of table Open_vSwitch cannot be deleted; clear its columns instead")
         if self._writable(row.table.name).pop(row.uuid, None) is not None:
             self._deleted.setdefault(row.table.name, set()).add(row.uuid)
+            self.shape += 1
 
     @property
     def changed(self) -> bool:

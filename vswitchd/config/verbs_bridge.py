@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING
 
 from vswitchd.config.rows import Row, ref_uuids
 from vswitchd.config.syntax import quote
-from vswitchd.config.topology import Bridge, Port, Topology
+from vswitchd.config.topology import Bridge, Port
 from vswitchd.config.verbs_table import set_columns
 from vswitchd.errors import EXIT_NO_SUCH_BRIDGE, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from vswitchd.config.context import Context
     from vswitchd.config.types import Datum
-
-
-def _topology(ctx: Context) -> Topology:
-    return Topology(ctx.view)
 
 
 def _add_ref(ctx: Context, row: Row, column: str, uuid: str) -> None:
@@ -50,7 +46,7 @@ def add_br(ctx: Context) -> None:
     if len(ctx.args) == 2:
         raise UsageError("'add-br' command takes exactly 1 or 3 arguments")
     name = ctx.args[0]
-    topology = _topology(ctx)
+    topology = ctx.topology()
     parent = ctx.args[1] if len(ctx.args) == 3 else None
     vlan = _parse_vlan(ctx.args[2]) if parent is not None else 0
     if ctx.has("--may-exist") and name in topology.bridges:
@@ -94,7 +90,7 @@ def _check_same(bridge: Bridge, name: str, parent: str | None, vlan: int) -> Non
 
 def del_br(ctx: Context) -> None:
     """Delete a bridge with all its ports; of a fake one, the ports that count for it."""
-    topology = _topology(ctx)
+    topology = ctx.topology()
     name = ctx.args[0]
     if ctx.has("--if-exists") and name not in topology.bridges:
         return
@@ -110,27 +106,27 @@ def del_br(ctx: Context) -> None:
 def list_br(ctx: Context) -> None:
     """Print the names of bridges."""
     real, fake = ctx.has("--real"), ctx.has("--fake")
-    bridges = _topology(ctx).bridges.values()
+    bridges = ctx.topology().bridges.values()
     wanted = [b.name for b in bridges if real in (fake, b.parent is None)]
     ctx.lines(sorted(wanted))
 
 
 def br_exists(ctx: Context) -> None:
     """Exit with code 2 if there is no such bridge."""
-    if ctx.args[0] not in _topology(ctx).bridges:
+    if ctx.args[0] not in ctx.topology().bridges:
         raise ConfigError("", EXIT_NO_SUCH_BRIDGE)
 
 
 def br_to_vlan(ctx: Context) -> None:
     """Print the VLAN a bridge stands for; 0 for a real one."""
-    bridge = _topology(ctx).bridge(ctx.args[0])
+    bridge = ctx.topology().bridge(ctx.args[0])
     ctx.lines([str(bridge.vlan)])
     ctx.answer.data = bridge.vlan
 
 
 def br_to_parent(ctx: Context) -> None:
     """Print a fake bridge's parent; a real one's own name."""
-    bridge = _topology(ctx).bridge(ctx.args[0])
+    bridge = ctx.topology().bridge(ctx.args[0])
     ctx.lines([bridge.parent or bridge.name])
     ctx.answer.data = bridge.parent or bridge.name
 
@@ -146,7 +142,7 @@ def _id_row(ctx: Context, bridge: Bridge) -> tuple[Row, str]:
 
 def br_set_external_id(ctx: Context) -> None:
     """Set or remove one external id of a bridge."""
-    row, prefix = _id_row(ctx, _topology(ctx).bridge(ctx.args[0]))
+    row, prefix = _id_row(ctx, ctx.topology().bridge(ctx.args[0]))
     ids = dict(row["external_ids"])
     ids.pop(prefix + ctx.args[1], None)
     if len(ctx.args) == 3:
@@ -156,7 +152,7 @@ def br_set_external_id(ctx: Context) -> None:
 
 def br_get_external_id(ctx: Context) -> None:
     """Print one external id of a bridge, or all as KEY=VALUE."""
-    row, prefix = _id_row(ctx, _topology(ctx).bridge(ctx.args[0]))
+    row, prefix = _id_row(ctx, ctx.topology().bridge(ctx.args[0]))
     ids = {k.removeprefix(prefix): v for k, v in row["external_ids"].items() if k.startswith(prefix)}
     if len(ctx.args) == 2:
         ctx.lines([ids[ctx.args[1]]] if ctx.args[1] in ids else [])
@@ -169,7 +165,7 @@ def br_get_external_id(ctx: Context) -> None:
 def add_port(ctx: Context) -> None:
     """Make a port with one interface on a bridge, and set columns of the port."""
     bridge_name, name, *settings = ctx.args
-    topology = _topology(ctx)
+    topology = ctx.topology()
     if ctx.has("--may-exist") and name in topology.ports:
         where = topology.ports[name].bridge
         if where.name != bridge_name:
@@ -187,6 +183,8 @@ def add_port(ctx: Context) -> None:
         raise ConfigError("port name must not be empty string")
     bridge = topology.bridge(bridge_name)
     port = _new_port(ctx, bridge.row, name, "", {"tag": (bridge.vlan,)} if bridge.parent else {})
+    topology.add(port, bridge)
+    ctx.keep(topology)
     set_columns(ctx, port, tuple(settings))
 
 
@@ -197,7 +195,7 @@ def no_bonds(ctx: Context) -> None:
 
 def del_port(ctx: Context) -> None:
     """Delete a port, with --with-iface also one named by its interface."""
-    topology = _topology(ctx)
+    topology = ctx.topology()
     *bridges, name = ctx.args
     port = topology.ports.get(name)
     if port is None and ctx.has("--with-iface") and name in topology.interfaces:
@@ -227,24 +225,24 @@ def _relative(port: Port, asked: str) -> str:
 
 def list_ports(ctx: Context) -> None:
     """Print the names of a bridge's ports, but the local one."""
-    topology = _topology(ctx)
+    topology = ctx.topology()
     ctx.lines(sorted(port.row.name for port in topology.ports_of(topology.bridge(ctx.args[0]))))
 
 
 def list_ifaces(ctx: Context) -> None:
     """Print the names of a bridge's interfaces, but the local one."""
-    topology = _topology(ctx)
+    topology = ctx.topology()
     bridge = topology.bridge(ctx.args[0])
     ctx.lines(sorted(name for name, (_, port) in topology.interfaces.items() if port.bridge == bridge))
 
 
 def port_to_br(ctx: Context) -> None:
     """Print the bridge of a port."""
-    ctx.lines([_topology(ctx).port(ctx.args[0]).bridge.name])
+    ctx.lines([ctx.topology().port(ctx.args[0]).bridge.name])
     ctx.answer.data = ctx.answer.data[0]
 
 
 def iface_to_br(ctx: Context) -> None:
     """Print the bridge of an interface."""
-    ctx.lines([_topology(ctx).interface(ctx.args[0])[1].bridge.name])
+    ctx.lines([ctx.topology().interface(ctx.args[0])[1].bridge.name])
     ctx.answer.data = ctx.answer.data[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vswitchd.config.topology import Topology
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ _TARGET_TYPES = ("tcp:", "ssl:", "unix:", "ptcp:", "pssl:", "punix:")
 
 
 def _bridge(ctx: Context) -> Row:
-    return Topology(ctx.view).real_bridge(ctx.args[0]).row
+    return ctx.topology().real_bridge(ctx.args[0]).row
 
 
 def _targets(ctx: Context, table: str, targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -37,7 +36,7 @@ def _targets(ctx: Context, table: str, targets: tuple[str, ...]) -> tuple[str, .
 
 def get_controller(ctx: Context) -> None:
     """Print the targets of a bridge's controllers."""
-    bridge = Topology(ctx.view).bridge(ctx.args[0]).row
+    bridge = ctx.topology().bridge(ctx.args[0]).row
     ctx.lines(sorted(row["target"] for row in ctx.view.refs(bridge, "controller")))
 
 
@@ -54,7 +53,7 @@ def set_controller(ctx: Context) -> None:
 
 def get_fail_mode(ctx: Context) -> None:
     """Print a bridge's fail-mode if it is set."""
-    mode = Topology(ctx.view).bridge(ctx.args[0]).row["fail_mode"]
+    mode = ctx.topology().bridge(ctx.args[0]).row["fail_mode"]
     ctx.lines([mode] if mode else [])
     ctx.answer.data = mode
 
