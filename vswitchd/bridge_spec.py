@@ -124,6 +124,10 @@ def _number(row: Row, key: str, default: int, bounds: tuple[int, int], warnings:
     return default
 
 
+# No kernel gives these ports an address; controllers want one (the source of LLDP, the key of a port-mod).
+WITHOUT_DEVICE = ("dpdkvhostuser", "dpdkvhostuserclient", "patch")
+
+
 def stable_mac(uuid: str) -> str:
     """Return a locally administered MAC address that follows from a row's UUID: the same after a restart."""
     digits = "02" + uuid.replace("-", "")[:10]
@@ -178,6 +182,8 @@ def _port_spec(bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
         mac = None
     if local:
         mac = _hwaddr(bridge) or mac or stable_mac(bridge.uuid)
+    elif kind in WITHOUT_DEVICE:
+        mac = mac or stable_mac(row.uuid)
     config = PortConfig(
         name=row["name"],
         type=kind,

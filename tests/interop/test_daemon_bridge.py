@@ -14,8 +14,11 @@ from fakes.front_end import FrontEnd
 from fakes.talker import Talker, meet
 from fakes.wire import Wire, frame, ip, namespace
 from peers import need
+from peers.controller import Controller
 from peers.switch import Switch, total
 from peers.wait import until
+
+from vswitchd.ofproto import multipart as mp
 
 pytestmark = [pytest.mark.interop, pytest.mark.root]
 BR = "vsbr0"
@@ -177,6 +180,34 @@ def test_queues_of_a_guest_are_spread_over_cores_and_can_be_pinned(world):
     until(lambda: {world.queues()["mq", n][0] for n in (0, 1)} == set(allowed), "spread again")
     switch.vsctl("set", "Open_vSwitch", ".", f"other_config:pmd-cpu-mask={1 << allowed[1]:#x}")
     until(lambda: {core for core, _ in world.queues().values()} == {allowed[1]}, "one core polls")
+
+
+def test_ports_without_a_device_have_an_address_that_stays(world):
+    switch = world.switch
+    switch.add_bridge(BR)
+    switch.add_vhost(BR, "v1", 1)
+    switch.add_bridge("vsbr1")
+    words = []
+    for bridge, port, peer in ((BR, "p2", "p3"), ("vsbr1", "p3", "p2")):
+        words += ["--", "add-port", bridge, port]
+        words += ["--", "set", "Interface", port, "type=patch", f"options:peer={peer}"]
+    switch.vsctl(*words[1:])
+
+    def addresses():
+        mgmt = switch.run_dir / f"{BR}.mgmt"
+        with until(lambda: Controller.to(mgmt), "the bridge is there") as controller:
+            entries = controller.ask(mp.PortDescRequest()).entries
+        return {port.name: port.hw_addr.hex(":") for port in entries}
+
+    before = addresses()
+    assert set(before) == {BR, "v1", "p2"}
+    assert len(set(before.values())) == 3
+    assert all(int(text[:2], 16) & 3 == 2 for text in before.values()), "locally administered, not a group"
+    assert switch.vsctl("get", "Interface", "v1", "mac_in_use").strip('"') == before["v1"]
+    switch.crash_and_restart()
+    until(lambda: addresses() == before, "the same addresses after a restart")
+    switch.vsctl("set", "Interface", "v1", 'mac="02:00:00:00:00:77"')
+    until(lambda: addresses()["v1"] == "02:00:00:00:00:77", "the address that was asked for")
 
 
 def test_a_core_sleeps_when_idle_unless_told_never(world):

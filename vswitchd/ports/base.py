@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import asyncio
 
 
+NO_MAC = "00:00:00:00:00:00"
+
+
 class PortError(Exception):
     """A port cannot be made or changed; the message is one line that says what to do (column `error` of Interface)."""
 
@@ -35,7 +38,7 @@ class PortStatus:
     link_up: bool
     admin_up: bool = True
     mtu: int = 1500
-    mac: str = "00:00:00:00:00:00"
+    mac: str = NO_MAC
     speed_bps: int = 0
     info: Mapping[str, str] = field(default_factory=dict)
     """Column `status` of Interface: driver's facts as text."""
@@ -95,5 +98,7 @@ def open_port(config: PortConfig, env: PortEnv) -> Port:
     """Make a port of the configured type. Raises PortError."""
     opener = _openers.get(config.type)
     if opener is None:
-        raise PortError(f"unknown interface type '{config.type}'; known types: {', '.join(types())}")
+        raise PortError(
+            f"unknown interface type '{config.type}'; known types: {', '.join(filter(None, types()))}"
+        )
     return opener(config, env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vswitchd.datapath.dp import ffi, lib
-from vswitchd.ports.base import PortConfig, PortEnv, PortError, PortStatus
+from vswitchd.ports.base import NO_MAC, PortConfig, PortEnv, PortError, PortStatus
 
 _TEST_RING = 1024
 _MAX_FRAME = lib.VS_MAX_FRAME
@@ -37,7 +37,8 @@ class PatchPort:
 
     def status(self) -> PortStatus:
         """Tell that it is up, as in Open vSwitch: whether the other end is there is the daemon's `error`."""
-        return PortStatus(link_up=True, mtu=65535, info={"driver_name": "patch", "peer": self.peer})
+        info = {"driver_name": "patch", "peer": self.peer}
+        return PortStatus(link_up=True, mtu=65535, mac=self.config.mac or NO_MAC, info=info)
 
     def reconfigure(self, config: PortConfig) -> bool:
         """Another peer is a matter of the daemon's linking."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.datapath.dp import ffi, lib
-from vswitchd.ports.base import PortConfig, PortEnv, PortError, PortStatus
+from vswitchd.ports.base import NO_MAC, PortConfig, PortEnv, PortError, PortStatus
 from vswitchd.ports.vhostuser import features
 from vswitchd.ports.vhostuser.connection import Connection
 from vswitchd.ports.vhostuser.device import CoreDevice
@@ -160,7 +160,8 @@ class VhostPort:
     def status(self) -> PortStatus:
         """Return what is true now."""
         mtu = self.config.mtu_request or DEFAULT_MTU
-        return PortStatus(link_up=self._link_up(), mtu=mtu, info=self._info(), metrics=dict(self._metrics()))
+        mac, metrics = self.config.mac or NO_MAC, dict(self._metrics())
+        return PortStatus(link_up=self._link_up(), mtu=mtu, mac=mac, info=self._info(), metrics=metrics)
 
     def _info(self) -> Mapping[str, str]:
         sizes = self._device.sizes
