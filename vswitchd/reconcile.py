@@ -179,7 +179,7 @@ class Reconciler:
     def _remove_port(self, bridge: LiveBridge, name: str) -> None:
         port = bridge.ports[name]
         if port.driver is not None:
-            for other in self._patches():
+            for other in self._patches() if port.spec.config.type == "patch" else ():
                 if other.handle is not None and other.spec.patch_peer == name:
                     other.handle.set_patch_peer(None)
             self.openflow[bridge.name].port_removed(port)
