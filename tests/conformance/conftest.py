@@ -26,6 +26,12 @@ def outside(request):
     yield from _make(request.param, manual=True)
 
 
+@pytest.fixture(params=[param for param in TYPES if OUTSIDES[param.values[0]].n_rxq])
+def polled(request):
+    """The same, of the port types that have a receive queue: all but patch ports."""
+    yield from _make(request.param, manual=True)
+
+
 @pytest.fixture(params=TYPES)
 def live(request):
     """The same in a switch with a polling core."""

@@ -12,7 +12,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-import pytest
+from peers import need
 
 CLONE_NEWNET = 0x40000000
 SOL_PACKET, AUXDATA, VNET_HDR, IGNORE_OUTGOING = 263, 8, 15, 23
@@ -28,7 +28,7 @@ EXPERIMENTAL = 0x88B5  # the Ethertype of test frames: the kernel sends none of 
 
 def need_root():
     if os.geteuid() != 0:
-        pytest.skip("needs root: makes network namespaces and devices")
+        need.missing("needs root: makes network namespaces and devices")
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def namespace():
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open() as old:
         if libc.unshare(CLONE_NEWNET) != 0:
-            pytest.skip(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+            need.missing(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
         try:
             for kind in ("all", "default"):  # the kernel sends nothing of its own: no neighbour discovery
                 knob = Path(f"/proc/sys/net/ipv6/conf/{kind}/disable_ipv6")

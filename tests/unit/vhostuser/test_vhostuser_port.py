@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -351,17 +352,17 @@ def test_missing_directory(tmp_path):
     assert "does not exist" in refusal(tmp_path / "nowhere")
 
 
-def test_no_permission(tmp_path):
-    tmp_path.chmod(0o500)
+def test_no_permission():
     user = os.geteuid()
-    if user == 0:  # who may write everywhere, so we are somebody else for a while
-        for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            directory.chmod(directory.stat().st_mode | 0o055)
-        os.seteuid(65534)
-    try:
-        assert "no permission" in refusal(tmp_path)
-    finally:
-        os.seteuid(user)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place)
+        path.chmod(0o555)
+        if user == 0:  # who may write everywhere: be somebody else for a while
+            os.seteuid(65534)
+        try:
+            assert "no permission" in refusal(path)
+        finally:
+            os.seteuid(user)
 
 
 def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
