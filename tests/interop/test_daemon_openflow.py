@@ -319,3 +319,39 @@ def test_groups_all_and_indirect_carry_frames(world):
     stats = {g.group_id: (g.packet_count, g.byte_count) for g in c.ask(mp.GroupStatsRequest()).entries}
     assert stats == {1: (2, 400), 2: (1, 200)}
     assert world.rows()["w2"]["sent"] == 1
+
+
+def test_the_local_port_is_an_interface_of_the_host(world):
+    c = world.controller()
+    host = Wire(BR)
+    world.stack.callback(host.close)
+    ip("link", "set", BR, "up")
+    assert c.do(
+        flow(act.Output(OFPP.LOCAL), match={"in_port": 1}),
+        flow(act.Output(2), match={"in_port": OFPP.LOCAL}),
+    ) == []  # fmt: skip
+    world.send()
+    assert host.frames(1) == [FRAME]
+    other = frame(300, seed=3)
+    host.send(other)
+    assert world.wires[2].frames(1) == [other]
+
+
+def test_nonsense_costs_its_own_connection(world):
+    """Each of these ends or is answered; another controller and the packets go on."""
+    c = world.controller()
+    assert c.do(flow(act.Output(2))) == []
+    for nonsense in (
+        b"\4\0\0\3\0\0\0\1",  # shorter than its header
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(64),
+        b"\4\x0e\xff\xff" + bytes(70_000),  # a flow-mod of zeros, and more
+        b"\4\x0e\0\x40\0\0\0\1" + b"\xff" * 56 + b"\4\x02\0\x08\0\0\0\2",  # of ones, then an echo
+    ):
+        with world.controller() as bad:
+            bad.sock.sendall(nonsense)
+            bad.sock.shutdown(socket.SHUT_WR)
+            while bad.sock.recv(65536):
+                pass
+        assert [entry.priority for entry in flows(c)] == [10]
+        assert world.arrivals() == [2]
