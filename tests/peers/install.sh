@@ -175,10 +175,19 @@ if [ "$(uname -m)" != x86_64 ]; then
   exit 0
 fi
 mkdir -p "$PEERS" || { say "cannot create $PEERS: set VS_PEERS to a directory that can be written"; exit 1; }
+if [ "$(id -u)" = 0 ] && [ ! -O "$PEERS" ]; then
+  # Root is not to run what somebody else laid there.
+  say "$PEERS belongs to $(stat -c %U "$PEERS"): remove it, or set VS_PEERS to a directory of root's"
+  exit 1
+fi
 install_packages
-install_qemu
-install_kernel
-build_initramfs
+if [ -w "$PEERS" ]; then
+  install_qemu
+  install_kernel
+  build_initramfs
+elif [ ! -e "$PEERS/qemu10.ok" ] || [ ! -e "$PEERS/kernel.ok" ] || [ ! -e "$PEERS/initramfs.cpio" ]; then
+  skip "QEMU 10 and its guest: $PEERS is not complete and cannot be written; set VS_PEERS to a directory of yours"
+fi
 set_hugepages
 mount_hugetlbfs
 for line in "${SKIPPED[@]+"${SKIPPED[@]}"}"; do say "SKIPPED $line"; done
