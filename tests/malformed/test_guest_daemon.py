@@ -168,6 +168,18 @@ def test_fifty_at_once(world):
         assert served == 1
 
 
+def test_a_replacement_that_comes_at_once_is_let_in(world):
+    sock = meet(world.evil)
+    for _ in range(100):
+        sock.close()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20)
+        sock.connect(str(world.evil))
+        sock.sendall(fe.message(Request.GET_FEATURES))
+        assert len(sock.recv(20, socket.MSG_WAITALL)) == 20
+    sock.close()
+
+
 def test_answers_that_nobody_reads(world):
     with meet(world.evil) as sock:
         sock.setblocking(False)

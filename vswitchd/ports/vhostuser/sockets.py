@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 4.0
 """Seconds between attempts to connect; doubled after each failure."""
+PATIENCE = 0.1
+"""Seconds that a second front-end waits for the first one's end to be heard (it may be a replacement)."""
 
 Connected = Callable[[socket.socket], None]
 
@@ -84,6 +86,7 @@ class Listener:
         """Make the socket file. Raises PortError."""
         self._name, self._path, self._connected = name, path, connected
         self._busy = False
+        self._held: socket.socket | None = None
         self._sock = _bind(name, check_path(name, path))
         self._inode = Path(path).lstat().st_ino
         self._loop = asyncio.get_running_loop()
@@ -98,12 +101,28 @@ class Listener:
                 self._loop.remove_reader(self._sock)
                 self._loop.call_later(FIRST_WAIT, self._resume)
             return
-        if self._busy:
-            log.warning("%s: refused a second front-end on %s", self._name, self._path)
-            peer.close()
-            return
-        self._busy = True
-        self._connected(peer)
+        if self._busy and self._held is None:
+            self._held = peer
+            self._loop.call_later(PATIENCE, self._refuse_held, peer)
+        elif self._busy:
+            self._refuse(peer)
+        else:
+            self._busy = True
+            self._connected(peer)
+
+    def _refuse(self, peer: socket.socket) -> None:
+        log.warning("%s: refused a second front-end on %s", self._name, self._path)
+        peer.close()
+
+    def _refuse_held(self, peer: socket.socket) -> None:
+        if self._held is peer:
+            self._held = None
+            self._refuse(peer)
+
+    def _take_held(self) -> None:
+        if self._held is not None and not self._busy:
+            peer, self._held, self._busy = self._held, None, True
+            self._connected(peer)
 
     def _resume(self) -> None:
         if self._sock.fileno() >= 0:
@@ -112,6 +131,7 @@ class Listener:
     def disconnected(self) -> None:
         """Let the next front-end in."""
         self._busy = False
+        self._loop.call_soon(self._take_held)
 
     def close(self) -> None:
         """Stop listening and remove the socket file, if it is still ours."""
@@ -119,6 +139,9 @@ class Listener:
             return
         self._loop.remove_reader(self._sock)
         self._sock.close()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         try:
             if Path(self._path).lstat().st_ino == self._inode:
                 Path(self._path).unlink()
