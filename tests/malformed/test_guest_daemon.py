@@ -171,6 +171,7 @@ def test_fifty_at_once(world):
 def test_a_replacement_that_comes_at_once_is_let_in(world):
     sock = meet(world.evil)
     for _ in range(100):
+        push(sock, fe.message(Request.SET_OWNER) * 300)  # more to read before its end is seen
         sock.close()
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(20)

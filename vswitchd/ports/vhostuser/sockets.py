@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 4.0
 """Seconds between attempts to connect; doubled after each failure."""
-PATIENCE = 0.1
+PATIENCE = 1.0
 """Seconds that a second front-end waits for the first one's end to be heard (it may be a replacement)."""
 
 Connected = Callable[[socket.socket], None]
