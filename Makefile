@@ -16,7 +16,7 @@ ASAN_TREE := build/asan-tree
 # Tests with peers of their own (QEMU, DPDK, Ryu, Open vSwitch) run on the native build; the sanitizer run takes all
 # the others, with the whole daemon on real interfaces among them.
 ASAN_TESTS := tests/unit tests/property tests/malformed tests/conformance tests/fuzz \
-  tests/interop/test_daemon_ledger.py tests/interop/test_daemon_life.py
+  $(addprefix tests/interop/test_daemon_,ledger.py life.py bridge.py openflow.py)
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean
