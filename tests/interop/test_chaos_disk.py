@@ -63,9 +63,11 @@ def test_a_full_disk(disk):
             assert re.fullmatch(r"vsctl: \S+config\.db: .*disk is full; nothing was changed\n", done.stderr)
             exchange.check()
         switch.appctl("vlog/set", "any:file:dbg")
-        for _ in range(40):  # each is turned away and logged, which goes nowhere, and that is all
-            with socket.socket(socket.AF_UNIX) as second:
+        with contextlib.ExitStack() as crowd:  # each is turned away and logged, which goes nowhere
+            seconds = [crowd.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(40)]
+            for second in seconds:
                 second.connect(str(disk / "g1"))
+            for second in seconds:
                 with contextlib.suppress(ConnectionError):
                     assert second.recv(1) == b""
         assert switch.vsctl("show") == shown
