@@ -15,6 +15,8 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from fakes.front_end import FrontEnd
+from fakes.talker import meet
 from fakes.wire import Wire, frame, ip, namespace
 from peers import need
 from peers.controller import Controller, Door
@@ -355,3 +357,16 @@ def test_nonsense_costs_its_own_connection(world):
                 pass
         assert [entry.priority for entry in flows(c)] == [10]
         assert world.arrivals() == [2]
+
+
+def test_a_guest_that_comes_and_goes_is_a_link(world):
+    c = world.controller()
+    c.do(m.SetConfig(0, 128))
+    path = world.switch.add_vhost(BR, "v9", 9)
+    c.wait(m.PortStatus, lambda told: told.desc.port_no == 9 and told.desc.state == OFPPS.LINK_DOWN)
+    with ExitStack() as leave:
+        guest = FrontEnd(meet(path))
+        leave.callback(guest.close)
+        guest.start()
+        c.wait(m.PortStatus, lambda told: told.desc.port_no == 9 and told.desc.state == OFPPS.LIVE)
+    c.wait(m.PortStatus, lambda told: told.desc.port_no == 9 and told.desc.state == OFPPS.LINK_DOWN)
