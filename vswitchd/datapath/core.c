@@ -105,7 +105,8 @@ static int poll_queue(struct vs_core *c, const struct vs_rxq_ref *ref)
     if (n <= 0)
         return 0;
     uint64_t before = vs_cycles();
-    c->now_ms = vs_dp_now_ms(c->dp); /* not in idle turns: reading the clock costs as much as an empty queue */
+    c->now_ms =
+        vs_dp_now_ms(c->dp); /* not in idle turns: reading the clock costs as much as an empty queue */
     vs_core_process(c, port, c->rx, n, true);
     vs_core_flush(c);
     if (port->ops->rx_release != NULL)
