@@ -30,7 +30,11 @@
 #define VS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define VS_PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#if defined(__x86_64__) /* the builtin would make a read of it on the baseline; processors without prefetchw ignore it */
+#define VS_PREFETCH_W(p) __asm__ volatile("prefetchw %0" ::"m"(*(const char *)(p)))
+#else
 #define VS_PREFETCH_W(p) __builtin_prefetch((p), 1, 3)
+#endif
 #define VS_ALWAYS_INLINE static inline __attribute__((always_inline))
 #define VS_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

@@ -16,6 +16,8 @@ class Virtio(IntEnum):
     PROTOCOL_FEATURES = 30
     """Not a virtio feature: vhost-user uses the bit to announce protocol features."""
     VERSION_1 = 32
+    IN_ORDER = 35
+    """Chains are given back in the order in which they were taken, always: vring.h. Drivers need fewer lookups then."""
 
 
 class Protocol(IntEnum):

@@ -162,7 +162,13 @@ unsigned vs_vring_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, u
         w->desc[i] = d;
         w->len[i] = d.len;
         w->host[i] = vs_gpa_translate(r->mem, &r->hint, (vs_gpa){d.addr}, &w->len[i]);
-        if (VS_LIKELY(w->host[i] != NULL)) {
+        if (VS_UNLIKELY(w->host[i] == NULL))
+            continue;
+        if ((d.flags & VS_DESC_WRITE) !=
+            0) { /* ours to write: one transfer of the line, not a read and an upgrade */
+            VS_PREFETCH_W(w->host[i]);
+            VS_PREFETCH_W(w->host[i] + VS_CACHE_LINE);
+        } else {
             VS_PREFETCH(w->host[i]);
             VS_PREFETCH(w->host[i] + VS_CACHE_LINE);
         }
