@@ -30,7 +30,8 @@
 #define VS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define VS_PREFETCH(p) __builtin_prefetch((p), 0, 3)
-#if defined(__x86_64__) /* the builtin would make a read of it on the baseline; processors without prefetchw ignore it */
+/* On the x86-64 baseline the builtin would make a read of it; processors without prefetchw ignore the instruction. */
+#if defined(__x86_64__)
 #define VS_PREFETCH_W(p) __asm__ volatile("prefetchw %0" ::"m"(*(const char *)(p)))
 #else
 #define VS_PREFETCH_W(p) __builtin_prefetch((p), 1, 3)

@@ -13,8 +13,8 @@
 #include "qsbr.h"
 
 enum {
-    RELAX = 8
-}; /* pauses after an idle turn: some 0.2 us; 0 and 32 measured no better */
+    RELAX = 8, /* pauses after an idle turn: some 0.2 us; 0 and 32 measured no better */
+};
 
 /* One slot of the process-wide grace periods per polling core of any datapath. Control thread. */
 static bool qsbr_taken[VS_MAX_CORES];
