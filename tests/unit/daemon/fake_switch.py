@@ -13,6 +13,8 @@ from vswitchd.ports import base
 from vswitchd.reconcile import Reconciler
 from vswitchd.reconcile_cores import CorePolicy
 
+LOCAL = 0xFFFFFFFE
+
 
 @dataclass
 class FakeCounters:
@@ -299,3 +301,7 @@ class Bench:
 
     def driver(self, name):
         return next(p.driver for _, p in self.reconciler.ports() if p.name == name)
+
+
+def numbers(bench):
+    return {h.name: h.ofport for h in bench.datapath.attached.values()}

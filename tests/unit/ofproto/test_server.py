@@ -1,31 +1,21 @@
-"""Targets, listeners, controllers over real sockets, back-off, TLS and fail mode; the clock is the test's."""
+"""Connections to controllers: targets, listeners, back-off, probes, and peers that do not read."""
 
 import asyncio
-import datetime as dt
 import os
-import ssl
 import stat
-from typing import ClassVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from of_peer import Clock, FakeBridge, FakeDatapath, FakePortHandle, flow, messages, port
+from of_peer import FakeBridge, FakeDatapath, flow
+from of_world import LIMIT, Controller, world
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Identity
 from vswitchd.ofproto.codec import encode
-from vswitchd.ofproto.constants import OFPP
 from vswitchd.ofproto.endpoint import ControllerConfig
 from vswitchd.ofproto.server import OpenFlowBridge, datapath_id
 from vswitchd.ofproto.target import Target, TargetError, parse_target
-from vswitchd.ofproto.tls import SslConfig
-
-LIMIT = 20
 
 
 @pytest.mark.parametrize(
@@ -70,116 +60,6 @@ def test_datapath_id():
     for bad in ("1", "0x", "0x0", "zz00000000000000", "0x12345678901234567", "0" * 16):
         with pytest.raises(ValueError, match="expected 16 hex digits"):
             datapath_id("02:00:00:00:00:07", bad)
-
-
-class Controller:
-    """One end of a connection, over asyncio streams."""
-
-    made: ClassVar[list["Controller"]] = []
-
-    def __init__(self, reader, writer):
-        self.reader = reader
-        self.writer = writer
-        self.made.append(self)
-
-    @classmethod
-    async def to_unix(cls, path):
-        self = cls(*await asyncio.open_unix_connection(path))
-        await self.greet()
-        return self
-
-    async def greet(self):
-        self.writer.write(encode(m.Hello(frozenset({4})), 1))
-        _, hello = await self.next()
-        assert isinstance(hello, m.Hello)
-
-    async def next(self):
-        async with asyncio.timeout(LIMIT):
-            head = await self.reader.readexactly(8)
-            return messages(head + await self.reader.readexactly(int.from_bytes(head[2:4], "big") - 8))[0]
-
-    async def ask(self, message, xid=5):
-        self.writer.write(encode(message, xid))
-        found = await self.next()
-        assert found[0] == xid
-        return found[1]
-
-    async def eof(self):
-        async with asyncio.timeout(LIMIT):
-            return await self.reader.read()
-
-    async def close(self):
-        self.writer.close()
-
-
-class World:
-    """An OpenFlowBridge in a running loop, a clock, and listening controllers."""
-
-    def __init__(self, tmp_path):
-        self.clock = Clock()
-        self.dp = FakeBridge()
-        self.dir = str(tmp_path)
-        self.of = OpenFlowBridge(
-            self.dp, FakeDatapath(), "br0", self.dir, clock=self.clock, identity=Identity(7, "br0")
-        )
-        self.of.port_added(port(1), FakePortHandle(1))
-        self.mgmt = f"{self.dir}/br0.mgmt"
-        self.arrived = asyncio.Queue()
-        self.servers = []
-
-    async def listen(self, name="c"):
-        """A controller's socket; each connection to it arrives in `arrived`."""
-        path = f"{self.dir}/{name}"
-
-        async def take(reader, writer):
-            await self.arrived.put(Controller(reader, writer))
-
-        self.servers.append(await asyncio.start_unix_server(take, path))
-        return f"unix:{path}"
-
-    async def next(self):
-        async with asyncio.timeout(LIMIT):
-            found = await self.arrived.get()
-        await found.greet()
-        return found
-
-    async def until(self, condition):
-        async with asyncio.timeout(LIMIT):
-            while not condition():
-                self.of.tick()
-                await asyncio.sleep(0.01)
-
-    def status(self, target):
-        return self.of.status().controllers[target]
-
-    def normal(self):
-        return [
-            spec for spec in self.dp.visible().values() if spec.apply and spec.apply[0].arg == OFPP.NORMAL
-        ]
-
-
-def world(test):
-    """Run a coroutine `test(world)` with a new loop; everything is closed after it."""
-
-    def wrapped(tmp_path):
-        async def main():
-            w = World(tmp_path)
-            try:
-                await test(w)
-            finally:
-                w.of.close()
-                for server in w.servers:
-                    server.close()
-                for controller in Controller.made:
-                    controller.writer.transport.abort()
-                Controller.made.clear()
-                for _ in range(5):
-                    await asyncio.sleep(0)
-            return w.mgmt
-
-        assert not os.path.exists(asyncio.run(main()))
-
-    return wrapped
 
 
 async def _mgmt(w):
@@ -390,155 +270,6 @@ async def _new_datapath_id(w):
     assert (await c.ask(m.FeaturesRequest())).datapath_id == 99
 
 
-async def _standalone(w):
-    assert len(w.normal()) == 1
-    target = await w.listen()
-    w.of.set_controllers([ControllerConfig(target, inactivity_probe=2000)])
-    assert w.dp.visible() == {}
-    c = await w.next()
-    c.writer.write(encode(flow(9), 3))
-    await c.ask(m.BarrierRequest())
-    w.servers[0].close()
-    await c.close()
-    await w.until(lambda: not w.status(target).is_connected)
-    w.clock.now += 5.9
-    w.of.tick()
-    assert [spec.priority for spec in w.dp.visible().values()] == [9]
-    w.clock.now += 0.2
-    w.of.tick()
-    assert len(w.normal()) == len(w.dp.visible()) == 1
-    assert w.of.status().fail_open
-    os.unlink(f"{w.dir}/c")
-    await w.listen()
-    w.clock.now += 20
-    await w.until(lambda: not w.arrived.empty())
-    await w.next()
-    await w.until(lambda: w.status(target).is_connected)
-    w.of.tick()
-    assert w.dp.visible() == {}
-    assert not w.of.status().fail_open
-    w.of.set_controllers([])
-    assert len(w.normal()) == 1
-
-
-async def _own_normal_flow(w):
-    """A controller whose own flow is that of failing open, sent with its hello: it stays."""
-    target = f"unix:{w.dir}/c"
-    w.of.set_controllers([ControllerConfig(target)])
-    w.clock.now += 16
-    w.of.tick()
-    assert w.of.status().fail_open
-    await w.until(lambda: w.status(target).state == "BACKOFF")
-    await w.listen()
-    w.clock.now += 20
-    w.of.tick()
-    async with asyncio.timeout(LIMIT):
-        c = await w.arrived.get()
-    c.writer.write(encode(m.Hello(frozenset({4})), 1) + encode(flow(0, out=OFPP.NORMAL), 2))
-    await c.next()
-    await c.ask(m.BarrierRequest())
-    w.of.tick()
-    assert not w.of.status().fail_open
-    assert len(w.normal()) == 1
-
-
-async def _secure(w):
-    w.of.set_fail_mode("secure")
-    assert w.dp.visible() == {}
-    target = await w.listen()
-    w.of.set_controllers([ControllerConfig(target)])
-    c = await w.next()
-    c.writer.write(encode(flow(9), 3))
-    await c.ask(m.BarrierRequest())
-    await c.close()
-    await w.until(lambda: not w.status(target).is_connected)
-    w.clock.now += 1000
-    w.of.tick()
-    assert [spec.priority for spec in w.dp.visible().values()] == [9]
-    with pytest.raises(ValueError, match="expected standalone or secure"):
-        w.of.set_fail_mode("open")
-
-
-async def _failing_open_ends_with_secure(w):
-    target = f"unix:{w.dir}/nobody"
-    w.of.set_controllers([ControllerConfig(target)])
-    w.clock.now += 16
-    w.of.tick()
-    assert len(w.normal()) == 1
-    w.of.set_fail_mode("secure")
-    assert w.normal() == []
-
-
-def _pem(tmp_path, name, signer=None):
-    """A key and certificate signed by `signer` (key, certificate) or by itself; their paths and the pair."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    then = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    issuer_key, issuer = (key, subject) if signer is None else (signer[0], signer[1].subject)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(then)
-    builder = builder.not_valid_after(then.replace(year=2120))
-    builder = builder.add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-    cert = builder.sign(issuer_key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    (tmp_path / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    (tmp_path / f"{name}.pem").write_bytes(cert.public_bytes(pem))
-    return key, cert
-
-
-async def _tls(w, tmp_path):
-    target = "pssl:0:127.0.0.1"
-    w.of.set_controllers([ControllerConfig(target)])
-    assert "SSL is not configured" in w.status(target).last_error
-    files = [str(tmp_path / name) for name in ("sw.key", "sw.pem", "ca.pem")]
-    w.of.set_ssl(SslConfig(*files[:2], str(tmp_path / "missing")))
-    w.clock.now += 6
-    w.of.tick()
-    assert "missing: cannot use the CA certificate (No such file or directory)" in w.status(target).last_error
-    w.of.set_ssl(SslConfig(*files))
-    w.clock.now += 6
-    w.of.tick()
-    assert w.status(target).last_error is None
-    number = w.of.endpoint(target).port
-    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    context.check_hostname = False
-    bare = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    bare.check_hostname = False
-    context.load_cert_chain(tmp_path / "ctl.pem", tmp_path / "ctl.key")
-    c = Controller(*await asyncio.open_connection("127.0.0.1", number, ssl=context))
-    await c.greet()
-    assert (await c.ask(m.FeaturesRequest())).datapath_id == 7
-    with pytest.raises((ssl.SSLError, asyncio.IncompleteReadError, ConnectionError)):
-        await Controller(*await asyncio.open_connection("127.0.0.1", number, ssl=bare)).greet()
-    await c.close()
-    # and actively
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(tmp_path / "ctl.pem", tmp_path / "ctl.key")
-    server_side.load_verify_locations(tmp_path / "ca.pem")
-    server_side.verify_mode = ssl.CERT_REQUIRED
-
-    async def take(reader, writer):
-        await w.arrived.put(Controller(reader, writer))
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=server_side)
-    w.servers.append(server)
-    w.of.set_controllers([ControllerConfig(f"ssl:127.0.0.1:{server.sockets[0].getsockname()[1]}")])
-    c = await w.next()
-    assert (await c.ask(m.FeaturesRequest())).datapath_id == 7
-
-
-def test_tls_with_certificates_on_both_sides(tmp_path):
-    ca = _pem(tmp_path, "ca")
-    _pem(tmp_path, "sw", ca)
-    _pem(tmp_path, "ctl", ca)
-
-    async def both(w):
-        await _tls(w, tmp_path)
-
-    world(both)(tmp_path)
-
-
 test_mgmt_socket_is_private_and_serves = world(_mgmt)
 test_several_controllers_and_their_roles = world(_several_with_roles)
 test_back_off_doubles_up_to_its_limit = world(_back_off)
@@ -553,7 +284,3 @@ test_a_long_dump_takes_turns_with_others = world(_dump_takes_turns)
 test_inactivity_probe = world(_probe_interval)
 test_new_times_keep_the_connection = world(_new_times_keep_the_connection)
 test_a_new_datapath_id_ends_connections = world(_new_datapath_id)
-test_standalone_stands_in_for_a_lost_controller = world(_standalone)
-test_the_flow_of_failing_open_is_not_taken_for_a_controllers = world(_own_normal_flow)
-test_secure_keeps_its_flows = world(_secure)
-test_failing_open_ends_when_made_secure = world(_failing_open_ends_with_secure)
