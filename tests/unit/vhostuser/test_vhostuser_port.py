@@ -1,106 +1,17 @@
-"""The port types over real sockets: both modes, reconnects, a second front-end, paths and their errors, status and metrics."""
+"""The port types over real sockets: both modes, reconnects, a second front-end, status and metrics."""
 
 import asyncio
-import os
 import socket
 import struct
-import tempfile
-from pathlib import Path
 
 import pytest
 from fakes import front_end as fe
+from vhostuser_world import bounce, check_echo, run, until
 
-from vswitchd.datapath.dp import ffi, lib
-from vswitchd.ports.base import PortConfig, PortEnv, PortError, open_port, types
+from vswitchd.datapath.dp import lib
+from vswitchd.ports.base import PortConfig, PortError, types
 from vswitchd.ports.vhostuser import CLIENT, SERVER, sockets
 from vswitchd.ports.vhostuser.messages import Request
-
-FRAME = bytes(range(60))
-
-
-class World:
-    """Ports, front-ends and the changes that were announced."""
-
-    def __init__(self, directory):
-        self.dir = directory
-        self.changes = []
-        self.ports, self.fronts, self.servers = [], [], []
-
-    def port(self, name="vh0", type_=SERVER, **how):
-        options = {k.replace("_", "-"): v for k, v in how.pop("options", {}).items()}
-        env = PortEnv(asyncio.get_running_loop(), self.dir, self.changes.append)
-        port = open_port(PortConfig(name, type_, options, **how), env)
-        self.ports.append(port)
-        return port
-
-    def listen(self, name="fe.sock"):
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(str(self.dir / name))
-        server.listen(1)
-        server.settimeout(10)
-        self.servers.append(server)
-        return server
-
-    async def front(self, name="vh0", sock=None, **how):
-        """A front-end whose rings run; blocking calls are made on a thread."""
-        if sock is None:
-            sock = socket.socket(socket.AF_UNIX)
-            sock.connect(str(self.dir / name))
-        front = fe.FrontEnd(sock, **how)
-        self.fronts.append(front)
-        await asyncio.to_thread(front.start)
-        return front
-
-    def close(self):
-        for front in self.fronts:
-            front.close()
-        for server in self.servers:
-            server.close()
-        for port in self.ports:
-            port.stop()
-            lib.vs_synchronize()
-            lib.vs_port_destroy(port.handle)
-
-
-def run(directory, main):
-    """Run main(world) on a loop; afterwards no descriptor and no mapping of guest memory is left."""
-    before = leftovers()
-
-    async def body():
-        world = World(directory)
-        try:
-            await main(world)
-        finally:
-            world.close()
-
-    asyncio.run(body())
-    assert leftovers() == before
-
-
-def leftovers():
-    maps = Path("/proc/self/maps").read_text()
-    return len(os.listdir("/proc/self/fd")), maps.count("memfd:guest")
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the port has no event for tests
-            await asyncio.sleep(0.001)
-
-
-def bounce(port):
-    """What the port receives it sends back."""
-    c = ffi.new("struct vs_port_counters *")
-    n = ffi.new("uint64_t *")
-    lib.vs_port_test_forward(port.handle, 0, port.handle, 0, 100, n, c, c)
-    return n[0]
-
-
-def check_echo(front, port, pair=0):
-    front.rings[2 * pair].post(2000)
-    front.rings[2 * pair + 1].send(FRAME)
-    assert bounce(port) == 1
-    assert [f for _, f in front.rings[2 * pair].received()] == [FRAME]
 
 
 def test_both_types_are_registered():
@@ -326,71 +237,6 @@ def test_reconfigure(tmp_path):
             port.reconfigure(PortConfig("vh0", SERVER, {"tx-retries-max": "33"}))
 
     run(tmp_path, main)
-
-
-def refusal(tmp_path, **how):
-    async def main(world):
-        with pytest.raises(PortError) as caught:
-            world.port(**how)
-        main.text = str(caught.value)
-
-    run(tmp_path, main)
-    return main.text
-
-
-def test_paths_are_checked(tmp_path):
-    assert "is too long" in refusal(tmp_path, name="n" * 108)
-    assert "at most 107" in refusal(tmp_path, type_=CLIENT, options={"vhost_server_path": "/" + "x" * 107})
-    assert "needs options:vhost-server-path" in refusal(tmp_path, type_=CLIENT)
-    assert "holds no '/'" in refusal(tmp_path, name="../x")
-    (tmp_path / "vh0").write_text("precious")
-    assert "exists and is no socket" in refusal(tmp_path)
-    assert (tmp_path / "vh0").read_text() == "precious"
-
-
-def test_missing_directory(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "nowhere")
-
-
-def test_no_permission():
-    user = os.geteuid()
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place)
-        path.chmod(0o555)
-        if user == 0:  # who may write everywhere: be somebody else for a while
-            os.seteuid(65534)
-        try:
-            assert "no permission" in refusal(path)
-        finally:
-            os.seteuid(user)
-
-
-def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
-    path = tmp_path / "vh0"
-    stale = socket.socket(socket.AF_UNIX)
-    stale.bind(str(path))
-    assert "does not listen" not in refusal(tmp_path, name="x" * 200)
-    stale.close()
-
-    async def main(world):
-        port = world.port()
-        check_echo(await world.front(), port)
-        with pytest.raises(PortError, match="another program listens"):
-            world.port()
-
-    run(tmp_path, main)
-
-
-def test_a_socket_file_that_somebody_replaced_is_left_alone(tmp_path):
-    path = tmp_path / "vh0"
-
-    async def main(world):
-        world.port()
-        path.rename(tmp_path / "moved")
-        path.write_text("mine")
-
-    run(tmp_path, main)
-    assert path.read_text() == "mine"
 
 
 def test_header_of_answers(tmp_path):

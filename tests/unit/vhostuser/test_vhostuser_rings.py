@@ -1,29 +1,13 @@
-"""Frames through split rings: both directions, every layout that drivers use, notifications, stop and start."""
+"""Frames through split rings: both directions, every layout that drivers use, drops and offloads."""
 
-import os
 import struct
 
 import pytest
-from fakes.loose_port import StartError, eventfd_count
-from fakes.mock_guest import (
-    EVENT_IDX,
-    INDIRECT_DESC,
-    MODERN,
-    MRG_RXBUF,
-    VERSION_1,
-    Guest,
-    Region,
-    Ring,
-    bits,
-)
+from fakes.mock_guest import INDIRECT_DESC, MODERN, MRG_RXBUF, VERSION_1, Guest, Region, Ring, bits
+from vhostuser_frames import frame, tso
 
 LEGACY = bits(INDIRECT_DESC)
 PLAIN = bits(VERSION_1, INDIRECT_DESC)
-EVENTS = MODERN | bits(EVENT_IDX)
-
-
-def frame(n: int, seed: int = 0) -> bytes:
-    return bytes((i * 7 + seed) & 0xFF for i in range(n))
 
 
 @pytest.mark.parametrize("features", [MODERN, PLAIN, LEGACY, bits(MRG_RXBUF, INDIRECT_DESC)])
@@ -186,23 +170,6 @@ def test_partial_checksum_is_completed(loose):
     assert total == 0xFFFF
 
 
-def tso(payload):
-    """A TCP segment of that many bytes, longer than any frame, and what asks for cutting it."""
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40 + payload, 7, 0x4000, 64, 6, 0) + bytes(
-        [10, 0, 0, 1, 10, 0, 0, 2]
-    )
-    tcp = struct.pack(">HHIIBBHHH", 1, 2, 1000, 0, 0x50, 0x10, 512, 0, 0)
-    data = bytes(12) + b"\x08\x00" + ip + tcp + frame(payload)
-    return data, {
-        "csum": 1,
-        "csum_start": 34,
-        "csum_offset": 16,
-        "gso_type": 1,
-        "gso_size": 1448,
-        "gso_hdr_len": 54,
-    }
-
-
 def test_long_tcp_is_segmented(loose):
     port = loose()
     ring = Ring(port.guest, 64)
@@ -244,68 +211,6 @@ def test_offload_fields_that_contradict_the_frame(loose):
     assert ring.take() == []
 
 
-@pytest.mark.parametrize("features", [MODERN, EVENTS])
-def test_base_is_exact_after_a_stop(loose, features):
-    port = loose(features)
-    ring = Ring(port.guest, 64, features, base=65530)
-    port.start(1, ring)
-    for i in range(40):
-        ring.send(frame(60, i))
-    assert len(port.rx(n=17)) == 17
-    assert port.stop(1) == (65530 + 17) & 0xFFFF
-    assert ring.used_idx() == (65530 + 17) & 0xFFFF
-    assert port.rx() == []
-    port.start(1, ring, base=(65530 + 17) & 0xFFFF)
-    assert port.rx() == [frame(60, i) for i in range(17, 40)]
-
-
-def test_start_believes_used_idx(loose):
-    """A front-end that lost us cannot know the base; the used index in memory is right."""
-    port = loose()
-    ring = Ring(port.guest, 64)
-    port.start(1, ring)
-    for i in range(5):
-        ring.send(frame(60, i))
-    port.rx()
-    port.stop(1)
-    ring.send(frame(60, 9))
-    port.start(1, ring, base=0)
-    assert port.rx() == [frame(60, 9)]
-
-
-@pytest.mark.parametrize(
-    ("changed", "error"),
-    [
-        ({"size": 0}, "EINVAL"),
-        ({"size": 3}, "EINVAL"),
-        ({"size": 65536}, "EINVAL"),
-        ({"desc": 1}, "EFAULT"),
-        ({"avail": 0x7F0000000000 + (8 << 20) - 8}, "EFAULT"),
-        ({"used": 0x7F0000000000 + (8 << 20)}, "EFAULT"),
-        ({"used": 2**64 - 1}, "EFAULT"),
-        ({"desc": 0x7F0000001008}, "EINVAL"),
-        ({"avail": 0x7F0000001001}, "EINVAL"),
-        ({"used": 0x7F0000001002}, "EINVAL"),
-    ],
-)
-def test_bad_ring_does_not_start(loose, changed, error):
-    import errno
-
-    port = loose()
-    with pytest.raises(StartError) as caught:
-        port.start(1, Ring(port.guest, 64), **changed)
-    assert caught.value.args[0] == -getattr(errno, error)
-    assert port.info(1).size == 0
-
-
-def test_ring_must_fit_one_region(loose):
-    guest = Guest([Region(0, 0x10000, 0x10000), Region(0x10000, 0x20000, 0x10000)])
-    port = loose(guest=guest)
-    ring = Ring(guest, 64)
-    with pytest.raises(StartError):
-        port.start(1, ring, desc=0x20000 - 64)
-
-
 def test_buffers_cross_regions_that_touch(loose):
     guest = Guest([Region(0, 0x10000, 0x10000), Region(0x10000, 0x900000, 0x10000, offset=0x3000)])
     port = loose(guest=guest)
@@ -322,105 +227,6 @@ def test_buffers_cross_regions_that_touch(loose):
     back.offer(0)
     port.tx(frame(800))
     assert guest.read(0x10000 - 488, 488) + guest.read(0x10000, 312) == frame(800)
-
-
-def test_call_is_signalled_and_suppressed(loose, eventfd):
-    port = loose()
-    out, back, call = Ring(port.guest, 16), Ring(port.guest, 16), eventfd()
-    port.start(1, out, call=call)
-    port.start(0, back, call=call)
-    out.send(frame(60))
-    port.rx()
-    assert eventfd_count(call) == 1
-    back.post(200)
-    port.tx(frame(60))
-    assert eventfd_count(call) == 1
-    out.set_avail_flags(1)
-    out.send(frame(60))
-    port.rx()
-    assert eventfd_count(call) == 0
-    assert (port.info(1).stats.kicks_sent, port.info(1).stats.kicks_suppressed) == (1, 1)
-
-
-def test_event_idx_calls_when_used_passes_it(loose, eventfd):
-    port = loose(EVENTS)
-    ring, call = Ring(port.guest, 64, EVENTS, base=65534), eventfd()
-    port.start(1, ring, call=call)
-    signalled = []
-    for i in range(8):  # the driver asks for a call when the fourth is used
-        ring.set_used_event(65534 + 3)
-        ring.send(frame(60, i))
-        port.rx()
-        signalled.append(eventfd_count(call))
-    assert signalled == [0, 0, 0, 1, 0, 0, 0, 0]
-
-
-def test_kicks_are_off_while_polling_and_on_while_asleep(loose, eventfd):
-    from vswitchd.datapath.dp import lib
-
-    port = loose()
-    ring, kick = Ring(port.guest, 16), eventfd()
-    port.start(1, ring, kick=kick)
-    assert lib.vs_port_test_rx_fd(port.handle, 0) == kick
-    assert ring.used_flags() == 1
-    assert lib.vs_port_test_arm(port.handle, 0) == 0
-    assert ring.used_flags() == 0
-    ring.send(frame(60))
-    os.eventfd_write(kick, 1)
-    lib.vs_port_test_disarm(port.handle, 0)
-    assert ring.used_flags() == 1
-    assert eventfd_count(kick) == 0  # drained
-    assert lib.vs_port_test_arm(port.handle, 0) == 1  # there is work: do not sleep
-    port.rx()
-    assert lib.vs_port_test_arm(port.handle, 0) == 0
-    port.stop(1)
-    assert lib.vs_port_test_rx_fd(port.handle, 0) == -1
-
-
-def test_event_idx_arms_at_the_next_buffer(loose, eventfd):
-    from vswitchd.datapath.dp import lib
-
-    port = loose(EVENTS)
-    ring = Ring(port.guest, 16, EVENTS)
-    port.start(1, ring, kick=eventfd())
-    for i in range(3):
-        ring.send(frame(60, i))
-    port.rx()
-    assert lib.vs_port_test_arm(port.handle, 0) == 0
-    assert ring.avail_event() == 3
-
-
-def test_a_ring_without_kick_must_be_polled(loose):
-    from vswitchd.datapath.dp import lib
-
-    port = loose()
-    assert lib.vs_port_test_arm(port.handle, 0) == 0
-    port.start(1, Ring(port.guest, 16), kick=-1)
-    assert lib.vs_port_test_arm(port.handle, 0) == 1
-
-
-def test_cores_spread_over_running_transmit_rings(loose):
-    from vswitchd.datapath.dp import lib
-
-    port = loose()
-    rings = {i: Ring(port.guest, 16) for i in (0, 2, 6)}
-    for i, ring in rings.items():
-        port.start(i, ring)
-        for _ in range(4):
-            ring.post(200)
-    for core in range(6):
-        port.tx(frame(60, core), core=core)
-    assert [[f for _, f in r.received()] for r in rings.values()] == [
-        [frame(60, 0), frame(60, 3)],
-        [frame(60, 1), frame(60, 4)],
-        [frame(60, 2), frame(60, 5)],
-    ]
-    port.stop(2)
-    port.tx(frame(60, 1), core=1)
-    assert [f for _, f in rings[6].received()] == [frame(60, 1)]
-    assert lib.vs_port_n_rxq(port.handle) == 1
-    port.start(5, Ring(port.guest, 16))
-    assert lib.vs_port_n_rxq(port.handle) == 3
 
 
 def test_max_frame(loose):
