@@ -1,0 +1,45 @@
+"""Build and run loop.c: cycles per packet of the whole path in one thread, for comparing two builds of the datapath."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = ((1, "l4"), (8192, "l4"), (1000, "each"), (100_000, "each"))
+
+
+def program(directory: Path) -> Path:
+    """Link loop.c with the objects that `make build` left."""
+    objects = [o for o in (ROOT / "build/native").glob("*.o") if o.name != "_core.o"]
+    if not objects:
+        raise SystemExit("loop: no compiled datapath in build/native; run make build first")
+    folders = ("vswitchd/datapath", "vswitchd/ports/vhostuser", "vswitchd/ports/kernel")
+    includes = [f"-I{ROOT / folder}" for folder in folders]
+    source, out = Path(__file__).with_name("loop.c"), directory / "loop"
+    subprocess.run(
+        ["cc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", *includes, source, *objects, "-o", out, "-pthread"],
+        check=True,
+    )
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cases, or the one that was named."""
+    parser = argparse.ArgumentParser(prog="loop", description=__doc__)
+    parser.add_argument("--flows", type=int)
+    parser.add_argument("--rules", choices=("l4", "each"), default="l4")
+    parser.add_argument("--rounds", type=int, default=20_000)
+    words = parser.parse_args(argv)
+    cases = CASES if words.flows is None else ((words.flows, words.rules),)
+    with tempfile.TemporaryDirectory(prefix="vsb") as name:
+        binary = program(Path(name))
+        for flows, rules in cases:
+            subprocess.run([binary, str(flows), rules, str(words.rounds)], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
