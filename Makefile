@@ -13,10 +13,11 @@ STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 ASAN_TREE := build/asan-tree
-# Tests with peers of their own (QEMU, DPDK, Ryu, Open vSwitch) run on the native build; the sanitizer run takes all
-# the others, with the whole daemon on real interfaces among them.
+# The sanitizer run takes the same tests, with guests (testpmd, QEMU), hosts and controllers as peers. Left out is what runs
+# no C of ours, what starts the daemon past the harness that preloads the sanitizer, and what counts memory.
 ASAN_TESTS := tests/unit tests/property tests/malformed tests/conformance tests/fuzz \
-  $(addprefix tests/interop/test_daemon_,ledger.py life.py bridge.py openflow.py)
+  $(addprefix tests/interop/test_,daemon_ledger.py daemon_life.py daemon_bridge.py daemon_openflow.py testpmd.py \
+  hosts.py qemu.py ovs_ofctl.py ryu.py chaos_controller.py chaos_kernel.py)
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean
@@ -79,6 +80,7 @@ test-asan: $(TEST_READY) build
 	  mkdir -p $(ASAN_TREE)/$$part; (cd $$part && tar -cf - --exclude='*.so' --exclude=__pycache__ .) | \
 	  tar -C $(ASAN_TREE)/$$part -xf -; done
 	@cp pyproject.toml README.md $(ASAN_TREE)/
+	@if [ -d .venv-ryu ]; then ln -sfn "$(CURDIR)/.venv-ryu" $(ASAN_TREE)/.venv-ryu; fi
 	@VS_SANITIZE=1 $(PY) $(ASAN_TREE)/vswitchd/datapath/build.py >/dev/null
 	@cd $(ASAN_TREE) && PYTHONPATH="$$PWD" PYTHONMALLOC=malloc VS_ASAN=1 \
 	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \

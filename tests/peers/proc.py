@@ -16,13 +16,14 @@ LEASH = ("setpriv", "--pdeathsig", "KILL")
 LOG_TAIL = 4000
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(argv: Sequence[str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment with the C locale, sbin on the PATH and `extra`.
 
-    Without LD_PRELOAD: a sanitizer that this test run was started with is for our own code, not for a peer.
+    LD_PRELOAD, the sanitizer that this test run was started with, is for the daemon alone, not for a peer.
     """
     base = {**os.environ, "LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
-    base.pop("LD_PRELOAD", None)
+    if "vswitchd" not in argv:
+        base.pop("LD_PRELOAD", None)
     return {**base, **(extra or {})}
 
 
@@ -37,7 +38,13 @@ def run(
     """Run to completion with captured text; AssertionError with command and output when `check` fails."""
     words = [str(word) for word in argv]
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=timeout, env=environment(env), input=stdin, check=False
+        words,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(words, env),
+        input=stdin,
+        check=False,
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
@@ -65,7 +72,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
-                env=environment(env),
+                env=environment(self.argv, env),
             )
 
     @property

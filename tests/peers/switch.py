@@ -49,9 +49,7 @@ class Switch:
         """Not started yet. `under` is a command to run the daemon by (valgrind)."""
         self.state = state
         self._under = list(under)
-        # The sanitizer build of the daemon needs the sanitizer's library first.
-        preload = {"LD_PRELOAD": os.environ["LD_PRELOAD"]} if "LD_PRELOAD" in os.environ else {}
-        self._env = {**preload, **(env or {})}
+        self._env = dict(env or {})
         self._child: Child | None = None
         self._starts = 0
 
