@@ -80,11 +80,8 @@ static int edit(struct run *r, struct vs_packet *p, const struct vs_action *a)
     case VS_ACT_SET_FIELD:
         return vs_edit_set_field(p, (enum vs_field)a->field, a->value, a->mask) == 0 ? 0
                                                                                      : VS_DROP_RX_BAD_ACTION;
-    case VS_ACT_PUSH_VLAN: {
-        uint16_t tci =
-            p->n_tags > 0 && p->head_len >= 16 ? (uint16_t)(vs_get_be16(p->data + 14) & 0xefff) : 0;
-        return vs_edit_push_vlan(p, (uint16_t)a->arg, tci) == 0 ? 0 : VS_DROP_RX_BAD_ACTION;
-    }
+    case VS_ACT_PUSH_VLAN:
+        return vs_edit_push_vlan(p, (uint16_t)a->arg, vs_edit_outer_tci(p)) == 0 ? 0 : VS_DROP_RX_BAD_ACTION;
     case VS_ACT_POP_VLAN:
         return vs_edit_pop_vlan(p) == 0 ? 0 : VS_DROP_RX_BAD_ACTION;
     case VS_ACT_SET_TTL:

@@ -135,7 +135,7 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
         orig->drop = VS_DROP_RX_NO_OUTPUT;
         return;
     }
-    n.tci = p->n_tags > 0 && p->head_len >= 16 ? (uint16_t)(vs_get_be16(p->data + 14) | VS_TCI_PRESENT) : 0;
+    n.tci = vs_edit_outer_tci(p);
     vs_mac_table *macs = atomic_load_explicit(&b->macs, memory_order_acquire);
     int bpdu = atomic_load_explicit(&b->forward_bpdu, memory_order_relaxed);
     vs_normal_decide(macs, p, n.tci, in, bpdu, (uint32_t)(c->now_ms / 1000), port_by_number, b, &n.v);
