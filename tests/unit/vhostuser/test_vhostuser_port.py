@@ -32,7 +32,7 @@ def test_server_mode(tmp_path):
         assert status.info["num_of_vrings"] == "2"
         assert status.info["vring_1_size"] == "256"
         assert status.info["numa"] == "0"
-        assert "net_mrg_rxbuf" in status.info["feature_names"]
+        assert "mrg_rxbuf" in status.info["feature_names"]
         check_echo(front, port)
         assert world.changes
         assert port.status().metrics["vs_vhost_kicks_total", (("ring", "1"), ("state", "sent"))] == 1
