@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from vswitchd.datapath.dp import lib
 from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.errors import ProtocolError
-from vswitchd.ports.vhostuser.features import OFFERED_PROTOCOL, Protocol
+from vswitchd.ports.vhostuser.features import DEFAULT, Protocol
 from vswitchd.ports.vhostuser.frames import MAX_FDS
 from vswitchd.ports.vhostuser.messages import HEADER, MAX_PAYLOAD, TABLE, Answer, Fds, Payload, Request
 from vswitchd.ports.vhostuser.session import Session
@@ -40,7 +40,7 @@ def valid_payload(row, index=0):
     """A payload that the row accepts; GET_* of rings included."""
     number = {Request.NET_SET_MTU: 1500, Request.SET_FEATURES: bits(30, 32), Request.SET_STATUS: 4}
     if row.payload is Payload.U64:
-        return fe.u64(number.get(row.request, OFFERED_PROTOCOL))
+        return fe.u64(number.get(row.request, DEFAULT.protocol))
     if row.payload is Payload.STATE:
         return fe.state(index, 1)
     if row.payload is Payload.ADDR:
@@ -67,7 +67,7 @@ class Victim:
 
     def __init__(self):
         self.handle = lib.vs_vhost_new(b"victim")
-        self.session = Session(CoreDevice("victim", self.handle))
+        self.session = Session(CoreDevice("victim", self.handle), DEFAULT)
         self.guest = Guest([Region(0, BASE, SIZE)])
         self.rings = {i: Ring(self.guest, 64) for i in (0, 1)}
         self.events = {i: (os.eventfd(0), os.eventfd(0)) for i in self.rings}
@@ -186,7 +186,7 @@ def test_ring_out_of_range(victim, row, index):
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.protocol is not None], ids=lambda r: r.request.name)
 def test_protocol_feature_not_negotiated(victim, row):
-    left = OFFERED_PROTOCOL & ~(1 << row.protocol)
+    left = DEFAULT.protocol & ~(1 << row.protocol)
     victim.feed(fe.message(Request.SET_PROTOCOL_FEATURES, fe.u64(left)))
     refused_both_ways(victim, row, valid_payload(row), [victim.file(row)] * valid_fds(row))
 

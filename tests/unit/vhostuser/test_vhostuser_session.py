@@ -10,7 +10,7 @@ from fakes.mock_guest import MODERN, Guest, Region, Ring, bits
 from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.errors import ProtocolError
-from vswitchd.ports.vhostuser.features import OFFERED, OFFERED_PROTOCOL
+from vswitchd.ports.vhostuser.features import DEFAULT
 from vswitchd.ports.vhostuser.messages import HEADER, Request
 from vswitchd.ports.vhostuser.session import Session
 
@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, guest=None, size=64):
         self.handle = lib.vs_vhost_new(b"bench")
         self.device = CoreDevice("bench", self.handle)
-        self.session = Session(self.device)
+        self.session = Session(self.device, DEFAULT)
         self.guest = guest or Guest()
         self.rings = {i: Ring(self.guest, size) for i in (0, 1)}
         self.counters = ffi.new("struct vs_port_counters *")
@@ -90,9 +90,9 @@ def value(answer):
 
 def test_questions(bench):
     b = bench()
-    assert value(b.ask(Request.GET_FEATURES)) == OFFERED
-    assert value(b.ask(Request.GET_PROTOCOL_FEATURES)) == OFFERED_PROTOCOL
-    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(OFFERED_PROTOCOL))
+    assert value(b.ask(Request.GET_FEATURES)) == DEFAULT.virtio
+    assert value(b.ask(Request.GET_PROTOCOL_FEATURES)) == DEFAULT.protocol
+    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(DEFAULT.protocol))
     assert value(b.ask(Request.GET_QUEUE_NUM)) == 64
     assert value(b.ask(Request.GET_MAX_MEM_SLOTS)) == 32
     assert value(b.ask(Request.SET_STATUS, fe.u64(15), flags=9)) == 0
@@ -219,7 +219,7 @@ def test_slots_are_added_and_removed(bench):
 
 def test_slots_from_nothing(bench):
     b = bench()
-    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(OFFERED_PROTOCOL))
+    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(DEFAULT.protocol))
     region = b.guest.regions[0]
     payload = fe.region(region.gpa, region.size, region.uva, region.offset)
     b.ask(Request.ADD_MEM_REG, payload, [region.fd])
@@ -242,7 +242,7 @@ def test_resets_stop_all_rings(bench, request_):
 def test_need_reply_is_acknowledged_only_when_negotiated(bench):
     b = bench()
     assert b.ask(Request.SET_OWNER, flags=9) == b""
-    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(OFFERED_PROTOCOL))
+    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(DEFAULT.protocol))
     assert value(b.ask(Request.SET_OWNER, flags=9)) == 0
     assert b.ask(Request.SET_OWNER) == b""
     assert value(b.ask(Request.SET_FEATURES, fe.u64(1), flags=9)) == 1
@@ -253,7 +253,7 @@ def test_need_reply_is_acknowledged_only_when_negotiated(bench):
 
 def test_mtu_is_noted(bench):
     b = bench()
-    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(OFFERED_PROTOCOL))
+    b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(DEFAULT.protocol))
     assert value(b.ask(Request.NET_SET_MTU, fe.u64(9000), flags=9)) == 0
     assert b.device.guest_mtu == 9000
     assert value(b.ask(Request.NET_SET_MTU, fe.u64(67), flags=9)) == 1

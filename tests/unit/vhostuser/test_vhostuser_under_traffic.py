@@ -12,6 +12,7 @@ from fakes.mock_guest import MODERN, WRITE, Guest, Ring, bits
 from vswitchd.datapath import dp
 from vswitchd.datapath.dp import lib
 from vswitchd.ports.vhostuser.device import CoreDevice
+from vswitchd.ports.vhostuser.features import DEFAULT
 from vswitchd.ports.vhostuser.messages import Request
 from vswitchd.ports.vhostuser.session import Session
 
@@ -35,7 +36,7 @@ class Side:
                 ring.set_desc(i, at, 2048 if index == 0 else len(FRAME), WRITE if index == 0 else 0)
                 self.guest.write(ring.avail + 4 + 2 * i, struct.pack("<H", i))
         self.events = {i: (os.eventfd(0), os.eventfd(0)) for i in self.rings}
-        self.session = Session(self.device)
+        self.session = Session(self.device, DEFAULT)
 
     def push(self):
         """All that was used is available again."""
@@ -54,7 +55,7 @@ class Side:
         return self.feed(fe.message(request, payload), fds)
 
     def connect(self):
-        self.session = Session(self.device)
+        self.session = Session(self.device, DEFAULT)
         for data, fds in fe.set_up(self.guest, self.rings, FEATURES, self.events):
             self.feed(data, fds)
         assert self.session.running == {0, 1}

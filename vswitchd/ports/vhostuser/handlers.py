@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vswitchd.ports.vhostuser.errors import RequestError
-from vswitchd.ports.vhostuser.features import OFFERED, OFFERED_PROTOCOL
+from vswitchd.ports.vhostuser.features import Offer
 from vswitchd.ports.vhostuser.memory import MAX_REGIONS, Region, Uva, check_regions
 from vswitchd.ports.vhostuser.messages import U64, Body, MemoryTable, Request, VringAddr, VringFd, VringState
 from vswitchd.ports.vhostuser.state import MAX_PAIRS, Memory, Ring, RingAddr, State
@@ -29,6 +29,7 @@ class Context:
     body: Body
     frame: Frame
     device: Device
+    offer: Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def _constant(value: int) -> Handler:
 
 def _set_features(c: Context) -> Outcome:
     value = _number(c)
-    if value & ~OFFERED:
-        raise RequestError(f"features {value & ~OFFERED:#x} were not offered")
+    if value & ~c.offer.virtio:
+        raise RequestError(f"features {value & ~c.offer.virtio:#x} were not offered")
     if value == c.state.features:
         return Outcome(c.state)
     return Outcome(replace(c.state, features=value))
@@ -67,8 +68,8 @@ def _set_features(c: Context) -> Outcome:
 
 def _set_protocol_features(c: Context) -> Outcome:
     value = _number(c)
-    if value & ~OFFERED_PROTOCOL:
-        raise RequestError(f"protocol features {value & ~OFFERED_PROTOCOL:#x} were not offered")
+    if value & ~c.offer.protocol:
+        raise RequestError(f"protocol features {value & ~c.offer.protocol:#x} were not offered")
     return Outcome(replace(c.state, protocol=value))
 
 
@@ -208,7 +209,7 @@ def _set_status(c: Context) -> Outcome:
 
 
 HANDLERS: dict[Request, Handler] = {
-    Request.GET_FEATURES: _constant(OFFERED),
+    Request.GET_FEATURES: lambda c: Outcome(c.state, c.offer.virtio),
     Request.SET_FEATURES: _set_features,
     Request.SET_OWNER: _constant(0),
     Request.RESET_OWNER: _reset_owner,
@@ -220,7 +221,7 @@ HANDLERS: dict[Request, Handler] = {
     Request.SET_VRING_KICK: _vring_fd("kick"),
     Request.SET_VRING_CALL: _vring_fd("call"),
     Request.SET_VRING_ERR: _vring_fd("err"),
-    Request.GET_PROTOCOL_FEATURES: _constant(OFFERED_PROTOCOL),
+    Request.GET_PROTOCOL_FEATURES: lambda c: Outcome(c.state, c.offer.protocol),
     Request.SET_PROTOCOL_FEATURES: _set_protocol_features,
     Request.GET_QUEUE_NUM: _constant(MAX_PAIRS),
     Request.SET_VRING_ENABLE: _set_vring_enable,

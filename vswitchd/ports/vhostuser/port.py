@@ -110,7 +110,7 @@ class VhostPort:
         self._broken.clear()
         self._connection = Connection(
             sock,
-            Session(self._device),
+            Session(self._device, features.DEFAULT),
             name=self.config.name,
             handled=self._handled,
             closed=self._disconnected,

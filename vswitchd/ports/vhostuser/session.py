@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vswitchd.ports.vhostuser.errors import ProtocolError, RequestError
-from vswitchd.ports.vhostuser.features import OFFERED, has
+from vswitchd.ports.vhostuser.features import Offer, has
 from vswitchd.ports.vhostuser.features import Protocol as ProtocolBit
 from vswitchd.ports.vhostuser.frames import Frame, FrameReader, close_fds
 from vswitchd.ports.vhostuser.handlers import HANDLERS, Context, Outcome
@@ -65,8 +65,9 @@ class Device(Protocol):
 class Session:
     """A front-end from connect to disconnect."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, offer: Offer) -> None:
         self._device = device
+        self._offer = offer
         self._reader = FrameReader()
         self._running: dict[int, RingSpec] = {}
         self._failed: dict[int, RingSpec] = {}
@@ -105,7 +106,7 @@ class Session:
         try:
             row = self._row(frame)
             body = self._check(row, frame)
-            outcome = HANDLERS[row.request](Context(self.state, body, frame, self._device))
+            outcome = HANDLERS[row.request](Context(self.state, body, frame, self._device, self._offer))
             self._commit(outcome.state)
         except RequestError as error:
             name = TABLE[frame.request].request.name if frame.request in TABLE else f"request {frame.request}"
@@ -132,7 +133,7 @@ class Session:
 
     def _check(self, row: Row, frame: Frame) -> Body:
         # QEMU sends SET_VRING_ENABLE before SET_FEATURES, to a back-end that offers PROTOCOL_FEATURES.
-        features = OFFERED if self.state.features is None else self.state.features
+        features = self._offer.virtio if self.state.features is None else self.state.features
         if row.feature is not None and not has(features, row.feature):
             raise RequestError(f"feature {row.feature.name} was not negotiated")
         if row.protocol is not None and not has(self.state.protocol, row.protocol):
