@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "vswitchd"
 VHOST, DATAPATH = PACKAGE / "ports" / "vhostuser", PACKAGE / "datapath"
 SOURCES = [
-    *(VHOST / f"{name}.c" for name in ("guest_mem", "vring", "vhost_port", "vhost_rx", "vhost_tx")),
+    *sorted(VHOST.glob("*.c")),
     *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr")),
 ]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

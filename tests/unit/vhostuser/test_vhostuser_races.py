@@ -12,7 +12,7 @@ PACKAGE = HERE.parents[2] / "vswitchd"
 VHOST, DATAPATH = PACKAGE / "ports" / "vhostuser", PACKAGE / "datapath"
 SOURCES = [
     HERE / "race_rings.c",
-    *(VHOST / f"{name}.c" for name in ("guest_mem", "vring", "vhost_port", "vhost_rx", "vhost_tx")),
+    *sorted(VHOST.glob("*.c")),
     *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr")),
 ]
 

@@ -92,7 +92,10 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
         return -EINVAL;
     if (vs_vhost_ring(v, ring) != NULL || q->dying != NULL)
         return -EBUSY;
-    struct vs_vring *r = vs_vring_new(mem, cfg, &q->stats, &error);
+    struct vs_vring_config own = *cfg;
+    own.iotlb = v->iotlb;
+    own.ring = ring;
+    struct vs_vring *r = vs_vring_new(mem, &own, &q->stats, &error);
     if (r == NULL)
         return error;
     /* Release: the ring is complete before a core finds it. Pairs with the acquire in vs_vhost_ring. */
@@ -117,14 +120,14 @@ int vs_vhost_ring_unpublish(struct vs_port *port, unsigned ring)
     return 1;
 }
 
-int vs_vhost_ring_reap(struct vs_port *port, unsigned ring)
+int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring)
 {
     struct vs_vhost *v = vs_vhost_of(port);
     if (ring >= VS_VHOST_RINGS || v->queues[ring].dying == NULL)
         return -ENOENT;
     struct vs_vring *r = v->queues[ring].dying;
     v->queues[ring].dying = NULL;
-    int base = r->last_avail;
+    int64_t base = vs_vring_base(r);
     vs_vring_free(r);
     return base;
 }
@@ -162,7 +165,5 @@ void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_rin
         return;
     info->size = r->size;
     info->broken = atomic_load_explicit(&r->broken, memory_order_relaxed);
-    uint16_t ready = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_RELAXED) -
-                                __atomic_load_n(&r->last_avail, __ATOMIC_RELAXED));
-    info->available = VS_MIN((uint32_t)ready, r->size);
+    info->available = vs_vring_ready(r);
 }

@@ -23,6 +23,7 @@ struct vs_vhost {
     _Atomic uint16_t tx_ring[VS_MAX_CORES]; /* which ring a core sends to */
     _Atomic uint32_t retries;
     _Atomic uint32_t max_frame;
+    struct vs_iotlb *iotlb; /* of the guest's vIOMMU; lives as long as the port */
     struct vs_vhost_queue queues[VS_VHOST_RINGS];
 };
 

@@ -1,7 +1,8 @@
 /* vhost_rx.c: from the guest's transmit rings into packets; see vhost_port.h. */
 #include "vhost_queue.h"
 
-enum { MIN_FRAME = 14 }; /* an Ethernet header */
+enum { MIN_FRAME = 14 };   /* an Ethernet header */
+#define NOT_YET UINT32_MAX /* in place of a length: an address of the chain is not known yet */
 
 /* Fill the packet from a frame that starts `skip` bytes into a chain. False: more pieces than a packet can lend. */
 static bool fill_pieces(struct vs_packet *p, const struct vs_chain *c, uint32_t skip)
@@ -28,7 +29,7 @@ static bool fill_pieces(struct vs_packet *p, const struct vs_chain *c, uint32_t 
     return true;
 }
 
-/* One chain into one packet. Returns the frame's length; 0 when it was refused: then *drop says why. The header is not even read: no
+/* One chain into one packet. Returns the frame's length; 0 when it was refused: then *drop says why, or NOT_YET. The header is not even read: no
  * feature that gives it a meaning in this direction is negotiated (section 5.1.6.2.1). */
 static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigned i, struct vs_packet *p,
                           enum vs_drop *drop)
@@ -39,6 +40,8 @@ static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigne
         error =
             VS_CHAIN_HEADER; /* CVE-2022-2132: the header may be spread over descriptors, but it must be there */
     *drop = VS_DROP_RX_BAD_DESC;
+    if (error == (enum vs_chain_error)VS_CHAIN_WAIT)
+        return NOT_YET;
     if (error != VS_CHAIN_NONE) {
         vs_vring_refuse(r, error);
         return 0;
@@ -68,6 +71,21 @@ VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_wi
     return len;
 }
 
+/* Take and drop what a guest sends on a queue that is started but disabled (vhost-user, Ring states). */
+static void discard(struct vs_vring *r, struct vs_port_counters *c)
+{
+    struct vs_window w;
+    unsigned got = vs_vring_fetch(r, &w, r->last_avail, VS_BATCH);
+    for (unsigned i = 0; i < got; i++)
+        vs_vring_push(r, &w.token[i], 0);
+    if (got == 0)
+        return;
+    vs_vring_take(r, &w, (uint16_t)(r->last_avail + got));
+    vs_port_rx_count(c, got, 0);
+    vs_port_rx_drop(c, VS_DROP_RX_QUEUE_DISABLED, got);
+    vs_vring_flush(r);
+}
+
 int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
                 struct vs_port_counters *c)
 {
@@ -76,6 +94,10 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
     struct vs_window w;
     if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
         return 0;
+    if (VS_UNLIKELY(r->discard)) {
+        discard(r, c);
+        return 0;
+    }
     unsigned got = vs_vring_fetch(r, &w, r->last_avail, (unsigned)n);
     if (got == 0)
         return 0;
@@ -90,14 +112,18 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
             len = fill_fast(r, &w, i, p);
         else
             len = fill_slow(r, &w, i, p, &drop);
-        vs_vring_push(r, w.head[i], 0);
+        if (VS_UNLIKELY(len == NOT_YET)) {
+            got = i;
+            break;
+        }
+        vs_vring_push(r, &w.token[i], 0);
         bytes += len;
         if (VS_LIKELY(len != 0))
             out++;
         else
             vs_port_rx_drop(c, drop, 1);
     }
-    __atomic_store_n(&r->last_avail, (uint16_t)(r->last_avail + got), __ATOMIC_RELAXED);
+    vs_vring_take(r, &w, (uint16_t)(r->last_avail + got));
     vs_port_rx_count(c, got, bytes);
     if (out == 0) /* nothing is lent */
         vs_vring_flush(r);

@@ -9,6 +9,13 @@ enum put {
     PUT_FULL,     /* nothing consumed: the guest is short of buffers */
     PUT_TOO_LONG, /* nothing consumed: no buffer of the guest is long enough */
     PUT_BAD,      /* the guest's buffer was refused and given back */
+    PUT_WAIT,     /* nothing consumed: an address of the guest is not known yet */
+};
+
+/* A buffer that is filled, to be given back when the whole frame is. */
+struct filled {
+    struct vs_token token;
+    uint32_t used;
 };
 
 /* Bytes to send, as the packet holds them. */
@@ -72,6 +79,16 @@ static int window_at(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsi
     return vs_vring_fetch(r, w, pos, want) == 0 ? -1 : 0;
 }
 
+/* Why there is none at `pos`: the guest is short of buffers, or has one whose address is not known yet. */
+static enum put no_buffer(const struct vs_vring *r, const struct vs_window *w, uint16_t pos)
+{
+    if (r->iotlb == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
+        return PUT_FULL;
+    bool ready =
+        r->packed ? vs_packed_ready(r, pos == r->last_avail ? r->slot : w->next_slot) : r->avail_seen != pos;
+    return ready ? PUT_WAIT : PUT_FULL;
+}
+
 /* Write header and bytes into one chain. `patch` gets the places of num_buffers when the header is written. Returns the bytes used. */
 static uint32_t fill_chain(const struct vs_vring *r, const struct vs_chain *c, struct reader *rd,
                            uint32_t *left, bool first, uint8_t *patch[2])
@@ -90,26 +107,41 @@ static uint32_t fill_chain(const struct vs_vring *r, const struct vs_chain *c, s
         reader_copy(rd, to, part);
         used += part;
         *left -= part;
+        vs_vring_log(r, c->p[i].data, (uint64_t)(to - c->p[i].data) + part);
     }
     return used;
 }
 
-/* Any chain, any number of them. Used elements are written as chains are filled, but taken and published only at the end. */
+/* Give back what was filled for one frame; its number stands in the header (section 5.1.6.4). */
+static void give_back(struct vs_vring *r, const struct vs_window *w, const struct filled *f, uint32_t n,
+                      uint16_t pos, uint8_t *patch[2])
+{
+    if (r->hdr_len == 12 && patch[0] != NULL) {
+        *patch[0] = (uint8_t)n;
+        *patch[1] = (uint8_t)(n >> 8);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        vs_vring_push(r, &f[i].token, f[i].used);
+    vs_vring_take(r, w, pos);
+}
+
+/* Any chain, any number of them. Buffers are filled one after the other, but taken and given back only when the frame is complete. */
 static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
 {
     struct reader rd = reader_of(s);
+    struct filled filled[MERGE_MAX];
     uint32_t left = s->total, n = 0;
-    uint16_t pos = r->last_avail, used_before = r->used_idx;
+    uint16_t pos = r->last_avail;
     uint8_t *patch[2] = {NULL, NULL};
     enum put result = PUT_DONE;
     do {
         struct vs_chain chain;
         int i = window_at(r, w, pos, want);
-        if (i < 0 || n == MERGE_MAX) {
-            r->used_idx = used_before;
-            return i < 0 ? PUT_FULL : PUT_TOO_LONG;
-        }
+        if (i < 0 || n == MERGE_MAX)
+            return i < 0 ? no_buffer(r, w, pos) : PUT_TOO_LONG;
         enum vs_chain_error error = vs_vring_walk(r, w, (unsigned)i, VS_DESC_WRITE, &chain);
+        if (error == (enum vs_chain_error)VS_CHAIN_WAIT)
+            return PUT_WAIT;
         if (error == VS_CHAIN_NONE && n == 0 && chain.total <= r->hdr_len)
             error = VS_CHAIN_HEADER;
         if (error == VS_CHAIN_NONE && !r->mergeable && chain.total - r->hdr_len < left)
@@ -121,15 +153,10 @@ static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct s
             vs_vring_refuse(r, error);
             result = PUT_BAD;
         }
-        vs_vring_push(r, w->head[i], used);
+        filled[n++] = (struct filled){.token = w->token[i], .used = used};
         pos++;
-        n++;
     } while (left > 0 && result == PUT_DONE);
-    if (r->hdr_len == 12 && patch[0] != NULL) {
-        *patch[0] = (uint8_t)n;
-        *patch[1] = (uint8_t)(n >> 8);
-    }
-    __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
+    give_back(r, w, filled, n, pos, patch);
     return result;
 }
 
@@ -138,7 +165,7 @@ static enum put put(struct vs_vring *r, struct vs_window *w, const struct source
 {
     int i = window_at(r, w, r->last_avail, want);
     if (VS_UNLIKELY(i < 0))
-        return PUT_FULL;
+        return no_buffer(r, w, r->last_avail);
     if (VS_UNLIKELY(w->desc[i].flags != VS_DESC_WRITE || w->len[i] != w->desc[i].len || w->host[i] == NULL ||
                     w->len[i] < r->hdr_len + s->total || w->len[i] > VS_CHAIN_BYTES))
         return put_slow(r, w, s, want);
@@ -155,8 +182,9 @@ static enum put put(struct vs_vring *r, struct vs_window *w, const struct source
         copy_run(to, s->segs[k].data, s->segs[k].len);
         to += s->segs[k].len;
     }
-    vs_vring_push(r, w->head[i], r->hdr_len + s->total);
-    __atomic_store_n(&r->last_avail, (uint16_t)(r->last_avail + 1), __ATOMIC_RELAXED);
+    vs_vring_log(r, w->host[i], r->hdr_len + (uint64_t)s->total);
+    vs_vring_push(r, &w->token[i], r->hdr_len + s->total);
+    vs_vring_take(r, w, (uint16_t)(r->last_avail + 1));
     return PUT_DONE;
 }
 
@@ -186,6 +214,7 @@ static enum put put_packet(struct vs_vring *r, struct vs_window *w, const struct
         [PUT_FULL] = VS_DROP_TX_RING_FULL,
         [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
         [PUT_BAD] = VS_DROP_TX_BAD_DESC,
+        [PUT_WAIT] = VS_DROP_TX_RING_FULL,
     };
     enum put result;
     if (VS_UNLIKELY(p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE)) {
@@ -195,7 +224,7 @@ static enum put put_packet(struct vs_vring *r, struct vs_window *w, const struct
             return PUT_BAD;
         }
         /* Some segments may be with the guest already: the rest is not tried again, the packet counts as dropped. */
-        result = f.result == PUT_FULL && f.bytes > 0 ? PUT_BAD : f.result;
+        result = (f.result == PUT_FULL || f.result == PUT_WAIT) && f.bytes > 0 ? PUT_BAD : f.result;
         *reason = reasons[f.result];
         *bytes += result == PUT_DONE ? f.bytes : 0;
         return result;
@@ -228,7 +257,7 @@ static int send_some(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_
             sent++;
             continue;
         }
-        if (result == PUT_FULL)
+        if (result == PUT_FULL || result == PUT_WAIT)
             break;
         vs_port_tx_drop(c, reason, 1);
     }

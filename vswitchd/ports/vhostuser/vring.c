@@ -1,14 +1,9 @@
-/* vring.c: the split virtqueue; see vring.h. Section numbers are of VIRTIO 1.2. */
+/* vring.c: what both layouts of a virtqueue share: making one, and walking chains; see vring.h. Section numbers are of VIRTIO 1.2. */
 #include "vring.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-enum {
-    USED_F_NO_NOTIFY = 1,
-    AVAIL_F_NO_INTERRUPT = 1,
-};
 
 static const char *const labels[VS_N_CHAIN_ERRORS] = {
 #define ROW(name, label, help) [VS_CHAIN_##name] = label,
@@ -21,56 +16,93 @@ const char *vs_chain_error_label(int error)
     return error >= 0 && error < VS_N_CHAIN_ERRORS ? labels[error] : NULL;
 }
 
-/* Copy a descriptor from guest memory, once: behind the barrier the compiler may not read it again in place of the copy. */
-static inline struct vs_desc load_desc(const void *from)
-{
-    struct vs_desc d;
-    memcpy(&d, from, sizeof d);
-    __asm__ volatile("" ::: "memory");
-    return d;
-}
-
-static inline uint16_t load16(const uint16_t *p)
-{
-    return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-
-static void quiet(struct vs_vring *r)
-{
-    /* With EVENT_IDX the stale avail_event is as good as a flag: it fires once in 65536 buffers. */
-    if (!r->event_idx)
-        __atomic_store_n(&r->used->flags, (uint16_t)USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
-}
+/* ---- making one ---------------------------------------------------------------------------------------------------- */
 
 static bool feature(const struct vs_vring_config *cfg, unsigned bit)
 {
     return (cfg->features >> bit & 1) != 0;
 }
 
-static int place(struct vs_vring *r, const struct vs_vring_config *cfg)
+/* Where a part of the ring is, as a whole: an address of the front-end, or an IOVA. NULL with *error. */
+static uint8_t *part(const struct vs_vring *r, uint64_t addr, uint64_t len, uint32_t perm, int *error)
+{
+    *error = -EFAULT;
+    if (r->iotlb != NULL)
+        return vs_iotlb_range(r->iotlb, (vs_iova){addr}, perm, len, error);
+    return vs_uva_translate(r->mem, (vs_uva){addr}, len);
+}
+
+static int place_split(struct vs_vring *r, const struct vs_vring_config *cfg)
 {
     uint64_t n = cfg->size;
-    /* Section 2.7: lengths with the event fields, which exist even when they are not used. */
-    uint8_t *desc = vs_uva_translate(r->mem, (vs_uva){cfg->desc}, 16 * n);
-    uint8_t *avail = vs_uva_translate(r->mem, (vs_uva){cfg->avail}, 6 + 2 * n);
-    uint8_t *used = vs_uva_translate(r->mem, (vs_uva){cfg->used}, 6 + 8 * n);
+    int e[3];
+    /* Section 2.7: lengths with the event fields, which exist even when they are not used. All are looked up before any is
+     * judged: what is missing behind a vIOMMU is asked for at once. */
+    uint8_t *desc = part(r, cfg->desc, 16 * n, VS_IOTLB_READ, &e[0]);
+    uint8_t *avail = part(r, cfg->avail, 6 + 2 * n, VS_IOTLB_READ, &e[1]);
+    uint8_t *used = part(r, cfg->used, 6 + 8 * n, VS_IOTLB_WRITE, &e[2]);
     if (desc == NULL || avail == NULL || used == NULL)
-        return -EFAULT;
-    if ((uintptr_t)desc % 16 != 0 || (uintptr_t)avail % 2 != 0 || (uintptr_t)used % 4 != 0)
+        return desc == NULL ? e[0] : avail == NULL ? e[1] : e[2];
+    if ((cfg->size & (cfg->size - 1)) != 0 || (uintptr_t)desc % 16 != 0 || (uintptr_t)avail % 2 != 0 ||
+        (uintptr_t)used % 4 != 0)
         return -EINVAL;
     r->desc = (struct vs_desc *)(void *)desc;
     r->avail = (struct vs_avail *)(void *)avail;
     r->used = (struct vs_used *)(void *)used;
     r->used_event = &r->avail->ring[n];
     r->avail_event = (uint16_t *)(void *)&r->used->ring[n];
+    r->mask = (uint16_t)(cfg->size - 1);
+    /* We give chains back in the order in which we took them, so a stopped split ring has used->idx == base. After a front-end lost
+     * us without GET_VRING_BASE, used->idx is the one to believe: what was taken but not given back is taken again. */
+    r->last_avail = __atomic_load_n(&r->used->idx, __ATOMIC_RELAXED);
     return 0;
+}
+
+static int place_packed(struct vs_vring *r, const struct vs_vring_config *cfg)
+{
+    int e[3];
+    uint8_t *slots = part(r, cfg->desc, 16ull * cfg->size, VS_IOTLB_READ | VS_IOTLB_WRITE, &e[0]);
+    uint8_t *driver = part(r, cfg->avail, sizeof(struct vs_packed_event), VS_IOTLB_READ, &e[1]);
+    uint8_t *device = part(r, cfg->used, sizeof(struct vs_packed_event), VS_IOTLB_WRITE, &e[2]);
+    if (slots == NULL || driver == NULL || device == NULL)
+        return slots == NULL ? e[0] : driver == NULL ? e[1] : e[2];
+    if ((uintptr_t)slots % 16 != 0 || (uintptr_t)driver % 4 != 0 || (uintptr_t)device % 4 != 0)
+        return -EINVAL;
+    if ((cfg->base & VS_SLOT_INDEX) >= cfg->size)
+        return -EINVAL;
+    r->slots = (struct vs_packed_desc *)(void *)slots;
+    r->driver_event = (struct vs_packed_event *)(void *)driver;
+    r->device_event = (struct vs_packed_event *)(void *)device;
+    r->slot = r->used_slot = (uint16_t)cfg->base;
+    return 0;
+}
+
+static void set_up(struct vs_vring *r, const struct vs_guest_mem *mem, const struct vs_vring_config *cfg)
+{
+    r->mem = mem;
+    r->hint = &mem->regions[0];
+    r->size = cfg->size;
+    r->features = cfg->features;
+    r->packed = feature(cfg, VS_VIRTIO_F_RING_PACKED);
+    r->event_idx = feature(cfg, VS_VIRTIO_F_EVENT_IDX);
+    r->indirect = feature(cfg, VS_VIRTIO_F_INDIRECT_DESC);
+    r->mergeable = feature(cfg, VS_VIRTIO_NET_F_MRG_RXBUF);
+    r->hdr_len = r->mergeable || feature(cfg, VS_VIRTIO_F_VERSION_1) ? 12 : 10;
+    r->discard = cfg->discard != 0;
+    r->iotlb = feature(cfg, VS_VIRTIO_F_ACCESS_PLATFORM) ? cfg->iotlb : NULL;
+    r->log = cfg->log;
+    r->inflight = cfg->inflight;
+    r->ring = cfg->ring;
+    r->kick_fd = cfg->kick_fd;
+    atomic_store_explicit(&r->call_fd, cfg->call_fd, memory_order_relaxed);
+    atomic_store_explicit(&r->err_fd, cfg->err_fd, memory_order_relaxed);
 }
 
 struct vs_vring *vs_vring_new(const struct vs_guest_mem *mem, const struct vs_vring_config *cfg,
                               struct vs_vring_stats *stats, int *error)
 {
     *error = -EINVAL;
-    if (cfg->size == 0 || cfg->size > VS_RING_MAX || (cfg->size & (cfg->size - 1)) != 0 || mem->n == 0)
+    if (cfg->size == 0 || cfg->size > VS_RING_MAX || mem->n == 0)
         return NULL;
     struct vs_vring *r = aligned_alloc(VS_CACHE_LINE, sizeof *r);
     uint8_t *scratch = malloc(VS_MAX_FRAME);
@@ -78,26 +110,17 @@ struct vs_vring *vs_vring_new(const struct vs_guest_mem *mem, const struct vs_vr
     if (r == NULL || scratch == NULL)
         goto fail;
     memset(r, 0, sizeof *r);
-    r->mem = mem;
-    r->hint = &mem->regions[0];
+    set_up(r, mem, cfg);
     r->stats = stats;
     r->scratch = scratch;
-    r->size = cfg->size;
-    r->mask = (uint16_t)(cfg->size - 1);
-    *error = place(r, cfg);
+    *error = r->packed ? place_packed(r, cfg) : place_split(r, cfg);
     if (*error != 0)
         goto fail;
-    r->event_idx = feature(cfg, VS_VIRTIO_F_EVENT_IDX);
-    r->indirect = feature(cfg, VS_VIRTIO_F_INDIRECT_DESC);
-    r->mergeable = feature(cfg, VS_VIRTIO_NET_F_MRG_RXBUF);
-    r->hdr_len = r->mergeable || feature(cfg, VS_VIRTIO_F_VERSION_1) ? 12 : 10;
-    /* We give chains back in the order in which we took them, so a stopped split ring has used->idx == base. After a front-end lost
-     * us without GET_VRING_BASE, used->idx is the one to believe: what was taken but not given back is taken again. */
-    r->last_avail = r->avail_seen = r->used_idx = r->used_published = load16(&r->used->idx);
-    r->kick_fd = cfg->kick_fd;
-    atomic_store_explicit(&r->call_fd, cfg->call_fd, memory_order_relaxed);
-    atomic_store_explicit(&r->err_fd, cfg->err_fd, memory_order_relaxed);
-    quiet(r);
+    r->avail_seen = r->used_idx = r->used_published = r->last_avail;
+    if (r->packed)
+        vs_packed_disarm(r);
+    else
+        vs_split_disarm(r);
     return r;
 fail:
     free(scratch);
@@ -113,7 +136,28 @@ void vs_vring_free(struct vs_vring *r)
     free(r);
 }
 
-static void signal_fd(int fd)
+uint32_t vs_vring_base(const struct vs_vring *r)
+{
+    return r->packed ? r->slot | (uint32_t)r->used_slot << 16 : r->last_avail;
+}
+
+uint32_t vs_vring_ready(const struct vs_vring *r)
+{
+    if (r->packed) {
+        uint16_t slot = __atomic_load_n(&r->slot, __ATOMIC_RELAXED);
+        uint32_t n = 0;
+        while (n < r->size && vs_packed_ready(r, vs_slot_add(r, slot, n)))
+            n++;
+        return n;
+    }
+    uint16_t ready = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_RELAXED) -
+                                __atomic_load_n(&r->last_avail, __ATOMIC_RELAXED));
+    return VS_MIN((uint32_t)ready, r->size);
+}
+
+/* ---- notifications ------------------------------------------------------------------------------------------------- */
+
+void vs_vring_signal(int fd)
 {
     static const uint64_t one = 1;
     /* The descriptor is an eventfd set not to block (device.py): a full counter is a signal, too. */
@@ -127,76 +171,78 @@ void vs_vring_break(struct vs_vring *r, enum vs_chain_error why)
         return;
     vs_vring_refuse(r, why);
     atomic_store_explicit(&r->broken, why, memory_order_relaxed);
-    signal_fd(atomic_load_explicit(&r->err_fd, memory_order_relaxed));
+    vs_vring_signal(atomic_load_explicit(&r->err_fd, memory_order_relaxed));
 }
 
-unsigned vs_vring_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
+int vs_vring_arm(struct vs_vring *r)
 {
-    uint16_t ready = (uint16_t)(r->avail_seen - pos);
-    if (ready < max) {
-        /* Acquire: ring entries and descriptors are read after the index that made them available (section 2.7.13.2). */
-        r->avail_seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-        ready = (uint16_t)(r->avail_seen - pos);
-        /* From last_avail, not pos: chains between them are still ours. */
-        if (VS_UNLIKELY((uint16_t)(r->avail_seen - r->last_avail) > r->size)) {
-            vs_vring_break(r, VS_CHAIN_AVAIL);
-            ready = 0;
-        }
-    }
-    unsigned n = VS_MIN((unsigned)ready, max);
-    n = VS_MIN(n, (unsigned)VS_BATCH);
-    w->start = pos;
-    for (unsigned i = 0; i < n; i++) {
-        uint16_t head = load16(&r->avail->ring[(pos + i) & r->mask]);
-        if (VS_UNLIKELY(head >= r->size)) {
-            if (i == 0)
-                vs_vring_break(r, VS_CHAIN_HEAD); /* else: when its turn comes, with the good ones done */
-            n = i;
-            break;
-        }
-        w->head[i] = head;
-        VS_PREFETCH(&r->desc[head]);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        struct vs_desc d = load_desc(&r->desc[w->head[i]]);
-        w->desc[i] = d;
-        w->len[i] = d.len;
-        w->host[i] = vs_gpa_translate(r->mem, &r->hint, (vs_gpa){d.addr}, &w->len[i]);
-        if (VS_UNLIKELY(w->host[i] == NULL))
-            continue;
-        if ((d.flags & VS_DESC_WRITE) !=
-            0) { /* ours to write: one transfer of the line, not a read and an upgrade */
-            VS_PREFETCH_W(w->host[i]);
-            VS_PREFETCH_W(w->host[i] + VS_CACHE_LINE);
-        } else {
-            VS_PREFETCH(w->host[i]);
-            VS_PREFETCH(w->host[i] + VS_CACHE_LINE);
-        }
-    }
-    w->n = (uint16_t)n;
-    return n;
+    if (atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
+        return 0;
+    if (r->kick_fd < 0)
+        return 1; /* the front-end told us to poll */
+    return r->packed ? vs_packed_arm(r) : vs_split_arm(r);
 }
 
-/* Where the next descriptor of a chain is read: the ring's table or an indirect one. */
+void vs_vring_disarm(struct vs_vring *r)
+{
+    uint64_t count;
+    if (r->packed)
+        vs_packed_disarm(r);
+    else
+        vs_split_disarm(r);
+    if (r->kick_fd >= 0 && read(r->kick_fd, &count, sizeof count) < 0)
+        return; /* nothing to drain */
+}
+
+/* ---- walking ------------------------------------------------------------------------------------------------------- */
+
+/* Where the next descriptor of a chain is read: the ring itself or an indirect table. */
 struct table {
-    const uint8_t *host; /* NULL: not contiguous, read piecewise at gpa */
-    vs_gpa gpa;
-    uint32_t n;
+    const uint8_t *host; /* NULL: not contiguous, read piecewise at addr */
+    uint64_t addr;
+    uint32_t n;    /* descriptors in it */
+    uint32_t at;   /* the one in hand */
+    uint32_t left; /* packed: descriptors behind it */
     bool indirect;
 };
 
-static bool table_read(struct vs_vring *r, const struct table *t, uint32_t i, struct vs_desc *d)
+/* What the lack of a translation means. */
+static enum vs_chain_error absent(const struct vs_vring *r, enum vs_chain_error error)
 {
-    if (VS_LIKELY(t->host != NULL)) {
-        *d = load_desc(t->host + (size_t)i * sizeof *d);
-        return true;
-    }
-    bool ok = vs_gpa_read(r->mem, &r->hint, (vs_gpa){t->gpa.v + (uint64_t)i * sizeof *d}, d, sizeof *d);
-    __asm__ volatile("" ::: "memory");
-    return ok;
+    return r->iotlb != NULL ? (enum vs_chain_error)VS_CHAIN_WAIT : error;
 }
 
-/* Go into the indirect table that d names, and replace d by its first entry (section 2.7.5.3). */
+static bool read_pieces(struct vs_vring *r, uint64_t addr, void *to, uint32_t len)
+{
+    uint8_t *out = to;
+    while (len > 0) {
+        uint32_t got = len;
+        const uint8_t *from = vs_vring_translate(r, addr, 0, &got);
+        if (from == NULL)
+            return false;
+        memcpy(out, from, got);
+        out += got;
+        addr += got;
+        len -= got;
+    }
+    return true;
+}
+
+static bool table_read(struct vs_vring *r, const struct table *t, struct vs_desc *d)
+{
+    if (VS_LIKELY(t->host != NULL)) {
+        *d = vs_desc_load(t->host + (size_t)t->at * sizeof *d);
+    } else {
+        if (!read_pieces(r, t->addr + (uint64_t)t->at * sizeof *d, d, sizeof *d))
+            return false;
+        __asm__ volatile("" ::: "memory");
+    }
+    if (r->packed) /* there the id stands before the flags, which also hold the state of the slot */
+        d->flags = d->next & (VS_DESC_NEXT | VS_DESC_WRITE | VS_DESC_INDIRECT);
+    return true;
+}
+
+/* Go into the indirect table that d names, and replace d by its first entry (sections 2.7.5.3, 2.8.7). */
 static enum vs_chain_error enter_table(struct vs_vring *r, struct table *t, struct vs_desc *d)
 {
     if (t->indirect)
@@ -206,20 +252,21 @@ static enum vs_chain_error enter_table(struct vs_vring *r, struct table *t, stru
     if (d->len == 0 || d->len % sizeof *d != 0 || d->len / sizeof *d > r->size)
         return VS_CHAIN_TABLE;
     uint32_t got = d->len;
-    const uint8_t *host = vs_gpa_translate(r->mem, &r->hint, (vs_gpa){d->addr}, &got);
+    const uint8_t *host = vs_vring_translate(r, d->addr, 0, &got);
     *t = (struct table){
         .host = got == d->len ? host : NULL,
-        .gpa = {d->addr},
+        .addr = d->addr,
         .n = d->len / (uint32_t)sizeof *d,
+        .left = d->len / (uint32_t)sizeof *d - 1,
         .indirect = true,
     };
-    return host != NULL && table_read(r, t, 0, d) ? VS_CHAIN_NONE : VS_CHAIN_TABLE;
+    return host != NULL && table_read(r, t, d) ? VS_CHAIN_NONE : absent(r, VS_CHAIN_TABLE);
 }
 
 /* Translate one buffer into pieces: it may cross regions. */
 static enum vs_chain_error add_buffer(struct vs_vring *r, const struct vs_desc *d, struct vs_chain *c)
 {
-    vs_gpa a = {d->addr};
+    uint64_t addr = d->addr;
     uint32_t left = d->len;
     if (left == 0)
         return VS_CHAIN_EMPTY;
@@ -227,23 +274,49 @@ static enum vs_chain_error add_buffer(struct vs_vring *r, const struct vs_desc *
         return VS_CHAIN_LENGTH;
     c->total += left;
     while (left > 0) {
-        uint32_t part = left;
-        uint8_t *host = vs_gpa_translate(r->mem, &r->hint, a, &part);
+        uint32_t got = left;
+        uint8_t *host = vs_vring_translate(r, addr, d->flags & VS_DESC_WRITE, &got);
         if (host == NULL)
-            return VS_CHAIN_ADDRESS;
+            return absent(r, VS_CHAIN_ADDRESS);
         if (c->n == VS_MAX_PIECES)
             return VS_CHAIN_PIECES;
-        c->p[c->n++] = (struct vs_piece){.data = host, .len = part};
-        a.v += part;
-        left -= part;
+        c->p[c->n++] = (struct vs_piece){.data = host, .len = got};
+        addr += got;
+        left -= got;
     }
     return VS_CHAIN_NONE;
+}
+
+/* Does the chain go on behind d? Then t->at is where. A split chain is linked by `next`; a packed one lies in a row, and how long it
+ * is was found when it was fetched. */
+static bool go_on(const struct vs_vring *r, struct table *t, const struct vs_desc *d,
+                  enum vs_chain_error *error)
+{
+    *error = VS_CHAIN_NONE;
+    if (r->packed) {
+        if (t->left == 0)
+            return false;
+        t->left--;
+        t->at = t->at + 1 == t->n ? 0 : t->at + 1;
+        return true;
+    }
+    if ((d->flags & VS_DESC_NEXT) == 0)
+        return false;
+    if (d->next >= t->n)
+        *error = VS_CHAIN_NEXT;
+    t->at = d->next;
+    return true;
 }
 
 enum vs_chain_error vs_vring_walk(struct vs_vring *r, const struct vs_window *w, unsigned i, uint16_t write,
                                   struct vs_chain *c)
 {
-    struct table t = {.host = (const uint8_t *)r->desc, .n = r->size};
+    struct table t = {
+        .host = (const uint8_t *)r->desc, /* also the packed ring's */
+        .n = r->size,
+        .at = w->token[i].slot & VS_SLOT_INDEX,
+        .left = (uint32_t)w->token[i].count - 1,
+    };
     struct vs_desc d = w->desc[i];
     enum vs_chain_error error;
     c->n = 0;
@@ -252,6 +325,8 @@ enum vs_chain_error vs_vring_walk(struct vs_vring *r, const struct vs_window *w,
         if ((d.flags & ~(VS_DESC_NEXT | VS_DESC_WRITE | VS_DESC_INDIRECT)) != 0)
             return VS_CHAIN_FLAGS;
         if ((d.flags & VS_DESC_INDIRECT) != 0) {
+            if (r->packed && t.left != 0 && !t.indirect)
+                return VS_CHAIN_FLAGS; /* section 2.8.7: not in a list of several */
             error = enter_table(r, &t, &d);
             if (error != VS_CHAIN_NONE)
                 return error;
@@ -265,59 +340,11 @@ enum vs_chain_error vs_vring_walk(struct vs_vring *r, const struct vs_window *w,
         error = add_buffer(r, &d, c);
         if (error != VS_CHAIN_NONE)
             return error;
-        if ((d.flags & VS_DESC_NEXT) == 0)
+        if (!go_on(r, &t, &d, &error))
             return VS_CHAIN_NONE;
-        if (d.next >= t.n)
-            return VS_CHAIN_NEXT;
-        if (!table_read(r, &t, d.next, &d))
-            return VS_CHAIN_TABLE;
+        if (error != VS_CHAIN_NONE)
+            return error;
+        if (!table_read(r, &t, &d))
+            return absent(r, VS_CHAIN_TABLE);
     }
-}
-
-void vs_vring_flush(struct vs_vring *r)
-{
-    uint16_t old = r->used_published, new = r->used_idx;
-    if (old == new)
-        return;
-    vs_count(&r->stats->chains, (uint16_t)(new - old));
-    r->used_published = new;
-    /* Release: used elements and the bytes of the buffers are there before the index says so (section 2.7.8). */
-    __atomic_store_n(&r->used->idx, new, __ATOMIC_RELEASE);
-    int fd = atomic_load_explicit(&r->call_fd, memory_order_relaxed);
-    if (fd < 0)
-        return;
-    /* The index is visible before we look whether the driver wants to hear of it; the driver does it the other way
-     * round (section 2.7.7.2). */
-    atomic_thread_fence(memory_order_seq_cst);
-    bool wanted;
-    if (r->event_idx)
-        wanted = (uint16_t)(new - load16(r->used_event) - 1) < (uint16_t)(new - old);
-    else
-        wanted = (load16(&r->avail->flags) & AVAIL_F_NO_INTERRUPT) == 0;
-    vs_count(wanted ? &r->stats->kicks_sent : &r->stats->kicks_suppressed, 1);
-    if (wanted)
-        signal_fd(fd);
-}
-
-int vs_vring_arm(struct vs_vring *r)
-{
-    if (atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
-        return 0;
-    if (r->kick_fd < 0)
-        return 1; /* the front-end told us to poll */
-    if (r->event_idx)
-        __atomic_store_n(r->avail_event, r->last_avail, __ATOMIC_RELAXED);
-    else
-        __atomic_store_n(&r->used->flags, (uint16_t)0, __ATOMIC_RELAXED);
-    atomic_thread_fence(
-        memory_order_seq_cst); /* the wish is visible before we look once more (section 2.7.10.1) */
-    return load16(&r->avail->idx) != r->last_avail;
-}
-
-void vs_vring_disarm(struct vs_vring *r)
-{
-    uint64_t count;
-    quiet(r);
-    if (r->kick_fd >= 0 && read(r->kick_fd, &count, sizeof count) < 0)
-        return; /* nothing to drain */
 }

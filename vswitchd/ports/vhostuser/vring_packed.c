@@ -1,0 +1,150 @@
+/* vring_packed.c: the packed virtqueue: taking, publishing, notifications; see vring.h. Section numbers are of VIRTIO 1.2, 2.8. */
+#include "vring.h"
+
+enum {
+    F_AVAIL = 1 << 7, /* VIRTQ_DESC_F_AVAIL, VIRTQ_DESC_F_USED */
+    F_USED = 1 << 15,
+    EVENT_ENABLE = 0, /* RING_EVENT_FLAGS_*, section 2.8.10 */
+    EVENT_DISABLE = 1,
+    EVENT_DESC = 2,
+};
+
+static inline uint16_t load16(const uint16_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/* Section 2.8.1: available when the available bit is the wrap counter and the used bit is not. */
+static inline bool available(uint16_t flags, uint16_t slot)
+{
+    return ((flags & F_AVAIL) != 0) == ((slot & VS_SLOT_WRAP) != 0) &&
+           ((flags & F_USED) != 0) != ((slot & VS_SLOT_WRAP) != 0);
+}
+
+static inline struct vs_packed_desc *at(const struct vs_vring *r, uint16_t slot)
+{
+    return &r->slots[slot & VS_SLOT_INDEX];
+}
+
+bool vs_packed_ready(const struct vs_vring *r, uint16_t slot)
+{
+    /* Acquire: the rest of the chain is read after the flags that made it available (section 2.8.21.1). */
+    return available(__atomic_load_n(&at(r, slot)->flags, __ATOMIC_ACQUIRE), slot);
+}
+
+/* How many descriptors the list that starts at `slot` has, and the buffer id, which stands in the last one (section 2.8.6). 0: more than
+ * `most`. The driver made the whole list available by its first flags, so the others are not looked at for that. */
+static uint16_t measure(const struct vs_vring *r, uint16_t slot, uint32_t most, uint16_t *id)
+{
+    for (uint32_t n = 1; n < most; n++) {
+        const struct vs_packed_desc *d = at(r, vs_slot_add(r, slot, n));
+        uint16_t flags = load16(&d->flags);
+        if ((flags & VS_DESC_NEXT) == 0) {
+            *id = load16(&d->id);
+            return (uint16_t)(n + 1);
+        }
+    }
+    return 0;
+}
+
+unsigned vs_packed_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
+{
+    uint16_t slot = pos == r->last_avail ? r->slot : w->next_slot;
+    uint32_t budget =
+        r->size; /* descriptors of one window: no guest makes us read more than a ring's worth */
+    unsigned n = VS_MIN(max, (unsigned)VS_BATCH), first_missing = VS_BATCH, i = 0;
+    w->start = pos;
+    for (; i < n && vs_packed_ready(r, slot); i++) {
+        struct vs_desc d = vs_desc_load(at(r, slot)); /* its flags come last: in `next` */
+        uint16_t flags = d.next & (VS_DESC_NEXT | VS_DESC_WRITE | VS_DESC_INDIRECT), id = d.flags, count = 1;
+        if (VS_UNLIKELY((flags & VS_DESC_NEXT) != 0))
+            count = measure(r, slot, budget, &id);
+        if (VS_UNLIKELY(count == 0 || count > budget)) {
+            if (i == 0)
+                vs_vring_break(r, VS_CHAIN_LOOP); /* where the next list begins cannot be known */
+            break;
+        }
+        budget -= count;
+        w->token[i] = (struct vs_token){.id = id, .slot = slot, .count = count};
+        w->desc[i] = (struct vs_desc){.addr = d.addr, .len = d.len, .flags = flags};
+        w->len[i] = d.len;
+        w->host[i] = vs_vring_translate(r, d.addr, flags & VS_DESC_WRITE, &w->len[i]);
+        if (VS_LIKELY(w->host[i] != NULL))
+            vs_vring_prefetch(w->host[i], flags);
+        else if (r->iotlb != NULL &&
+                 d.len != 0) /* not known yet: it and what follows must wait; asked for are all */
+            first_missing = VS_MIN(first_missing, i);
+        slot = vs_slot_add(r, slot, count);
+    }
+    if (first_missing < i) {
+        slot = w->token[first_missing].slot;
+        i = first_missing;
+    }
+    w->next_slot = slot;
+    w->n = (uint16_t)i;
+    return i;
+}
+
+/* Did we pass, going from `old` to the slot `new`, the one that the driver wants to hear of (section 2.8.10)? */
+static bool passed(const struct vs_vring *r, uint16_t event, uint16_t old, uint16_t new)
+{
+    uint16_t size = (uint16_t)r->size;
+    uint16_t now = new & VS_SLOT_INDEX, was = old & VS_SLOT_INDEX, mark = event & VS_SLOT_INDEX;
+    /* On one line: what belongs to the lap before `new` lies one ring's length behind. */
+    if ((old ^ new) & VS_SLOT_WRAP)
+        was = (uint16_t)(was - size);
+    if ((event ^ new) & VS_SLOT_WRAP)
+        mark = (uint16_t)(mark - size);
+    return (uint16_t)(now - mark - 1) < (uint16_t)(now - was);
+}
+
+static bool driver_listens(const struct vs_vring *r, uint16_t old, uint16_t new)
+{
+    uint16_t flags = load16(&r->driver_event->flags) & 3;
+    if (flags == EVENT_DESC && r->event_idx)
+        return passed(r, load16(&r->driver_event->off_wrap), old, new);
+    return flags != EVENT_DISABLE;
+}
+
+void vs_packed_flush(struct vs_vring *r)
+{
+    vs_count(&r->stats->chains, (uint16_t)(r->used_idx - r->used_published));
+    if (VS_UNLIKELY(r->inflight != NULL))
+        vs_inflight_publish(r);
+    r->used_published = r->used_idx;
+    /* Release: used descriptors behind the first one, and the bytes of the buffers, are there before the driver, which looks
+     * at them in order, can pass the first one (section 2.8.15). */
+    __atomic_store_n(&at(r, r->first_slot)->flags, r->first_flags, __ATOMIC_RELEASE);
+    if (VS_UNLIKELY(r->inflight != NULL))
+        vs_inflight_published(r);
+    int fd = atomic_load_explicit(&r->call_fd, memory_order_relaxed);
+    if (fd < 0)
+        return;
+    /* The flags are visible before we look whether the driver wants to hear of them; it does it the other way round. */
+    atomic_thread_fence(memory_order_seq_cst);
+    bool wanted = driver_listens(r, r->first_slot, r->used_slot);
+    vs_count(wanted ? &r->stats->kicks_sent : &r->stats->kicks_suppressed, 1);
+    if (wanted)
+        vs_vring_signal(fd);
+}
+
+static void wish(struct vs_vring *r, uint16_t flags)
+{
+    __atomic_store_n(&r->device_event->flags, flags,
+                     __ATOMIC_RELEASE); /* off_wrap is there before it counts */
+    vs_vring_log(r, r->device_event, sizeof *r->device_event);
+}
+
+int vs_packed_arm(struct vs_vring *r)
+{
+    if (r->event_idx)
+        __atomic_store_n(&r->device_event->off_wrap, r->slot, __ATOMIC_RELAXED);
+    wish(r, r->event_idx ? EVENT_DESC : EVENT_ENABLE);
+    atomic_thread_fence(memory_order_seq_cst); /* the wish is visible before we look once more */
+    return vs_packed_ready(r, r->slot);
+}
+
+void vs_packed_disarm(struct vs_vring *r)
+{
+    wish(r, EVENT_DISABLE);
+}

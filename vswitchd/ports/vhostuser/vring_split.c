@@ -1,0 +1,111 @@
+/* vring_split.c: the split virtqueue: taking, publishing, notifications; see vring.h. Section numbers are of VIRTIO 1.2. */
+#include "vring.h"
+
+enum {
+    USED_F_NO_NOTIFY = 1,
+    AVAIL_F_NO_INTERRUPT = 1,
+};
+
+static inline uint16_t load16(const uint16_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/* Copy the heads of the window; cut it at one that is out of range. */
+static unsigned copy_heads(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t head = load16(&r->avail->ring[(pos + i) & r->mask]);
+        if (VS_UNLIKELY(head >= r->size)) {
+            if (i == 0)
+                vs_vring_break(r, VS_CHAIN_HEAD); /* else: when its turn comes, with the good ones done */
+            return i;
+        }
+        w->token[i] = (struct vs_token){.id = head, .slot = head, .count = 1};
+        VS_PREFETCH(&r->desc[head]);
+    }
+    return n;
+}
+
+unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
+{
+    uint16_t ready = (uint16_t)(r->avail_seen - pos);
+    if (ready < max) {
+        /* Acquire: ring entries and descriptors are read after the index that made them available (section 2.7.13.2). */
+        r->avail_seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
+        ready = (uint16_t)(r->avail_seen - pos);
+        /* From last_avail, not pos: chains between them are still ours. */
+        if (VS_UNLIKELY((uint16_t)(r->avail_seen - r->last_avail) > r->size)) {
+            vs_vring_break(r, VS_CHAIN_AVAIL);
+            ready = 0;
+        }
+    }
+    unsigned n = VS_MIN(VS_MIN((unsigned)ready, max), (unsigned)VS_BATCH);
+    unsigned first_missing = VS_BATCH;
+    w->start = pos;
+    n = copy_heads(r, w, pos, n);
+    for (unsigned i = 0; i < n; i++) {
+        struct vs_desc d = vs_desc_load(&r->desc[w->token[i].id]);
+        w->desc[i] = d;
+        w->len[i] = d.len;
+        w->host[i] = vs_vring_translate(r, d.addr, d.flags & VS_DESC_WRITE, &w->len[i]);
+        if (VS_LIKELY(w->host[i] != NULL))
+            vs_vring_prefetch(w->host[i], d.flags);
+        else if (r->iotlb != NULL &&
+                 d.len != 0) /* not known yet: it and what follows must wait; asked for are all */
+            first_missing = VS_MIN(first_missing, i);
+    }
+    w->n = (uint16_t)VS_MIN(n, first_missing);
+    return w->n;
+}
+
+void vs_split_flush(struct vs_vring *r)
+{
+    uint16_t old = r->used_published, new = r->used_idx;
+    vs_count(&r->stats->chains, (uint16_t)(new - old));
+    if (VS_UNLIKELY(r->inflight != NULL))
+        vs_inflight_publish(r);
+    r->used_published = new;
+    /* Release: used elements and the bytes of the buffers are there before the index says so (section 2.7.8). */
+    __atomic_store_n(&r->used->idx, new, __ATOMIC_RELEASE);
+    vs_vring_log(r, &r->used->idx, sizeof r->used->idx);
+    if (VS_UNLIKELY(r->inflight != NULL))
+        vs_inflight_published(r);
+    int fd = atomic_load_explicit(&r->call_fd, memory_order_relaxed);
+    if (fd < 0)
+        return;
+    /* The index is visible before we look whether the driver wants to hear of it; the driver does it the other way
+     * round (section 2.7.7.2). */
+    atomic_thread_fence(memory_order_seq_cst);
+    bool wanted;
+    if (r->event_idx)
+        wanted = (uint16_t)(new - load16(r->used_event) - 1) < (uint16_t)(new - old);
+    else
+        wanted = (load16(&r->avail->flags) & AVAIL_F_NO_INTERRUPT) == 0;
+    vs_count(wanted ? &r->stats->kicks_sent : &r->stats->kicks_suppressed, 1);
+    if (wanted)
+        vs_vring_signal(fd);
+}
+
+int vs_split_arm(struct vs_vring *r)
+{
+    if (r->event_idx) {
+        __atomic_store_n(r->avail_event, r->last_avail, __ATOMIC_RELAXED);
+        vs_vring_log(r, r->avail_event, sizeof *r->avail_event);
+    } else {
+        __atomic_store_n(&r->used->flags, (uint16_t)0, __ATOMIC_RELAXED);
+        vs_vring_log(r, &r->used->flags, sizeof r->used->flags);
+    }
+    atomic_thread_fence(
+        memory_order_seq_cst); /* the wish is visible before we look once more (section 2.7.10.1) */
+    return load16(&r->avail->idx) != r->last_avail;
+}
+
+void vs_split_disarm(struct vs_vring *r)
+{
+    /* With EVENT_IDX the stale avail_event is as good as a flag: it fires once in 65536 buffers. */
+    if (r->event_idx)
+        return;
+    __atomic_store_n(&r->used->flags, (uint16_t)USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+    vs_vring_log(r, &r->used->flags, sizeof r->used->flags);
+}
