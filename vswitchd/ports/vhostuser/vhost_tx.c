@@ -119,6 +119,8 @@ static void give_back(struct vs_vring *r, const struct vs_window *w, const struc
     if (r->hdr_len == 12 && patch[0] != NULL) {
         *patch[0] = (uint8_t)n;
         *patch[1] = (uint8_t)(n >> 8);
+        vs_vring_log(r, patch[0], 1);
+        vs_vring_log(r, patch[1], 1);
     }
     for (uint32_t i = 0; i < n; i++)
         vs_vring_push(r, &f[i].token, f[i].used);

@@ -115,6 +115,7 @@ void vs_packed_flush(struct vs_vring *r)
     /* Release: used descriptors behind the first one, and the bytes of the buffers, are there before the driver, which looks
      * at them in order, can pass the first one (section 2.8.15). */
     __atomic_store_n(&at(r, r->first_slot)->flags, r->first_flags, __ATOMIC_RELEASE);
+    vs_vring_log(r, at(r, r->first_slot), sizeof(struct vs_packed_desc)); /* after the write, or it is lost */
     if (VS_UNLIKELY(r->inflight != NULL))
         vs_inflight_published(r);
     int fd = atomic_load_explicit(&r->call_fd, memory_order_relaxed);
