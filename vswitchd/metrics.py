@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DRIVER_HELP = {
     "vs_vhost_connected": "1 while a guest's front end is connected.",
+    "vs_vhost_memory_faults_total": "How often a front end's memory went away under the switch.",
     "vs_vhost_reconnects_total": "How often a front end connected again.",
     "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
     "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",

@@ -15,6 +15,7 @@
 #include "offload.h"
 #include "qsbr.h"
 #include "kernel_port.h"
+#include "sigbus.h"
 #include "guest_mem.h"
 #include "iotlb.h"
 #include "dirty_log.h"

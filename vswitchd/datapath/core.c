@@ -184,6 +184,7 @@ static void *core_main(void *arg)
 
 int vs_core_start(struct vs_core *c)
 {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL}; /* of the thread itself; sigbus.h */
     pthread_attr_t attr;
     sigset_t all, before;
     int rc = pthread_attr_init(&attr);
@@ -196,6 +197,8 @@ int vs_core_start(struct vs_core *c)
         rc = pthread_attr_setaffinity_np(&attr, sizeof set, &set);
     }
     sigfillset(&all);
+    for (unsigned i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the control thread's */
     if (rc == 0)
         rc = pthread_create(&c->thread, &attr, core_main, c);

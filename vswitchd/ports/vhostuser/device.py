@@ -56,6 +56,7 @@ class CoreDevice:
         if mapping == ffi.NULL:
             reason = _MAP_ERRORS.get(-error[0], os.strerror(-error[0]))
             raise RequestError(f"cannot map {region}: {reason}")
+        lib.vs_guest_map_own(mapping, self._handle)
         return mapping
 
     def unmap(self, mapping: Any) -> None:

@@ -7,10 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sigbus.h"
+
 struct vs_guest_map {
     uint8_t *base; /* of the mapping, page aligned */
     size_t len;
     uint8_t *host; /* of the region */
+    struct vs_guarded *guard;
 };
 
 struct vs_guest_map *vs_guest_map_new(int fd, uint64_t offset, uint64_t size, int *error)
@@ -46,7 +49,11 @@ struct vs_guest_map *vs_guest_map_new(int fd, uint64_t offset, uint64_t size, in
     }
     (void)madvise(base, len, MADV_DONTDUMP); /* a core file of ours must not hold a guest's secrets */
     *map = (struct vs_guest_map){.base = base, .len = len, .host = (uint8_t *)base + (offset - start)};
-    *error = 0;
+    map->guard = vs_guarded_add(base, len, page, NULL, error); /* the file may be cut yet */
+    if (map->guard == NULL) {
+        vs_guest_map_free(map);
+        return NULL;
+    }
     return map;
 }
 
@@ -55,10 +62,16 @@ uint8_t *vs_guest_map_host(struct vs_guest_map *map)
     return map->host;
 }
 
+void vs_guest_map_own(struct vs_guest_map *map, const void *owner)
+{
+    vs_guarded_own(map->guard, owner);
+}
+
 void vs_guest_map_free(struct vs_guest_map *map)
 {
     if (map == NULL)
         return;
+    vs_guarded_remove(map->guard);
     munmap(map->base, map->len);
     free(map);
 }

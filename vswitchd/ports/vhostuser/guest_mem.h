@@ -27,9 +27,11 @@ struct vs_guest_map; /* one mmap of a memory file */
 struct vs_guest_mem; /* a table of regions */
 
 /* Map `size` bytes at `offset` of a memory file, which stays open and the caller's. NULL with *error = -errno: -EFBIG when the file
- * ends before the region does, -EINVAL for no regular file or a bad sum. Control thread. */
+ * ends before the region does, -EINVAL for no regular file or a bad sum. A file that is cut later reads as zeros there, and
+ * vs_guarded_faults (sigbus.h) tells it of the mapping's owner. Control thread. */
 struct vs_guest_map *vs_guest_map_new(int fd, uint64_t offset, uint64_t size, int *error);
 uint8_t *vs_guest_map_host(struct vs_guest_map *map);
+void vs_guest_map_own(struct vs_guest_map *map, const void *owner);
 void vs_guest_map_free(struct vs_guest_map *map);
 
 /* Make a table. NULL with *error: -EINVAL for an empty, wrapping or overlapping region, -E2BIG for more than
