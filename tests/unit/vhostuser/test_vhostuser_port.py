@@ -38,7 +38,7 @@ def test_server_mode(tmp_path):
         assert port.status().metrics["vs_vhost_kicks_total", (("ring", "1"), ("state", "sent"))] == 1
 
     run(tmp_path, main)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "vh0").exists()
 
 
 def test_client_mode_tries_until_there_is_a_server(tmp_path, monkeypatch):

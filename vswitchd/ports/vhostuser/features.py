@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,7 @@ class Protocol(IntEnum):
 
 
 Bit = Virtio | Protocol
+MAX_PAIRS = 64  # VS_VHOST_PAIRS
 
 
 def mask(*bits: int) -> int:
@@ -126,32 +127,35 @@ _INBAND_NEEDS = (Protocol.BACKEND_REQ, Protocol.REPLY_ACK)  # both: vhost-user, 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a port offers a front-end: both feature words."""
+    """What a port offers a front-end: both feature words, and how many queue pairs."""
 
     virtio: int
     protocol: int
+    pairs: int = MAX_PAIRS
 
     def has(self, bit: Bit) -> bool:
         """Say whether this feature is in."""
         return has(self.virtio if isinstance(bit, Virtio) else self.protocol, bit)
 
     def __or__(self, other: Offer) -> Offer:
-        return Offer(self.virtio | other.virtio, self.protocol | other.protocol)
+        """Return what either offers."""
+        return Offer(self.virtio | other.virtio, self.protocol | other.protocol, max(self.pairs, other.pairs))
 
     def __and__(self, other: Offer) -> Offer:
-        return Offer(self.virtio & other.virtio, self.protocol & other.protocol)
+        """Return what both offer."""
+        return Offer(self.virtio & other.virtio, self.protocol & other.protocol, min(self.pairs, other.pairs))
 
     def plus(self, bits: Iterable[Bit]) -> Offer:
         """Return the offer with these bits set."""
         virtio, protocol = _words(bits)
-        return Offer(self.virtio | virtio, self.protocol | protocol)
+        return replace(self, virtio=self.virtio | virtio, protocol=self.protocol | protocol)
 
     def without(self, bits: Iterable[Bit]) -> Offer:
         """Return the offer without these bits and without all that needs one of them."""
         virtio, protocol = _words(bits)
-        offer = Offer(self.virtio & ~virtio, self.protocol & ~protocol)
+        offer = replace(self, virtio=self.virtio & ~virtio, protocol=self.protocol & ~protocol)
         if not offer.has(Virtio.PROTOCOL_FEATURES):
-            offer = Offer(offer.virtio, 0)
+            offer = replace(offer, protocol=0)
         orphans = [bit for bit in (*Virtio, *Protocol) if offer.has(bit) and not offer.supports(bit)]
         return offer.without(orphans) if orphans else offer
 
@@ -207,18 +211,6 @@ OPT_IN = Offer(0, 0)
 """What the code can do but a port offers only when asked to."""
 SUPPORTED = DEFAULT | OPT_IN
 """All that the code can do."""
-
-OFFERED = mask(
-    Virtio.MRG_RXBUF,
-    Virtio.MQ,
-    Virtio.ANY_LAYOUT,
-    Virtio.INDIRECT_DESC,
-    Virtio.EVENT_IDX,
-    Virtio.PROTOCOL_FEATURES,
-    Virtio.VERSION_1,
-    Virtio.IN_ORDER,
-)
-OFFERED_PROTOCOL = DEFAULT.protocol
 
 
 def names(word: int) -> str:

@@ -5,92 +5,54 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
-import socket
-import stat
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vswitchd.paths import MAX_SOCKET_PATH
 from vswitchd.ports.base import PortError
+from vswitchd.ports.vhostuser.socket_file import (
+    Access,
+    BoundSocket,
+    check_address,
+    sockaddr,
+    stream_socket,
+)
+
+if TYPE_CHECKING:
+    import socket
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 4.0
-"""Seconds between attempts to connect; doubled after each failure."""
+FIRST_WAIT, LONGEST_WAIT = 0.1, 4.0
+"""Seconds between attempts to connect; doubled after each that led to nothing."""
 PATIENCE = 1.0
 """Seconds that a second front-end waits for the first one's end to be heard (it may be a replacement)."""
+_SHORT_OF_FDS = 1.0
+"""Seconds until the next try to accept, when there was no descriptor for it."""
 
-Connected = Callable[[socket.socket], None]
-
-
-def check_path(name: str, path: str) -> str:
-    """Return the path if a socket can have it; raise PortError."""
-    size = len(os.fsencode(path))
-    if not path or "\0" in path:
-        raise PortError(f"port {name}: the socket path is empty or holds a NUL byte")
-    if size > MAX_SOCKET_PATH:
-        raise PortError(
-            f"port {name}: socket path {path} is too long ({size} bytes, at most {MAX_SOCKET_PATH})"
-        )
-    return path
-
-
-def _remove_stale(name: str, path: str) -> None:
-    """Remove a socket file that nobody listens on. Raises PortError when it is no socket, or in use."""
-    try:
-        mode = Path(path).lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise PortError(f"port {name}: {path} exists and is no socket; remove it or rename the port")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    probe.setblocking(False)
-    try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        Path(path).unlink(missing_ok=True)
-        return
-    except BlockingIOError:
-        pass  # its backlog is full: somebody is there
-    finally:
-        probe.close()
-    raise PortError(f"port {name}: another program listens on {path}; stop it or rename the port")
-
-
-def _bind(name: str, path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        _remove_stale(name, path)
-        sock.bind(path)
-        sock.listen(4)
-    except OSError as error:
-        sock.close()
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = f"no permission to make socket {path} (run as a user who may write to its directory)"
-        elif error.errno == errno.ENOENT:
-            hint = f"the directory of socket {path} does not exist"
-        else:
-            hint = f"cannot make socket {path}: {error.strerror}"
-        raise PortError(f"port {name}: {hint}") from None
-    except PortError:
-        sock.close()
-        raise
-    return sock
+Connected = Callable[["socket.socket"], None]
 
 
 class Listener:
     """Server mode: one front-end at a time; a second one is turned away."""
 
-    def __init__(self, name: str, path: str, connected: Connected) -> None:
-        """Make the socket file. Raises PortError."""
-        self._name, self._path, self._connected = name, path, connected
+    def __init__(self, name: str, address: str, connected: Connected, *, access: Access) -> None:
+        """Make the socket. Raises PortError."""
+        self._name, self._address, self._connected = name, address, connected
         self._busy = False
         self._held: socket.socket | None = None
-        self._sock = _bind(name, check_path(name, path))
-        self._inode = Path(path).lstat().st_ino
+        self._bound = BoundSocket(name, address, access)
+        self._sock = self._bound.sock
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock, self._accept)
+
+    def set_access(self, access: Access) -> None:
+        """Change owner, group and mode of the socket file. Raises PortError."""
+        try:
+            self._bound.set_access(access)
+        except OSError as error:
+            raise PortError(
+                f"port {self._name}: cannot change owner or mode of {self._address}: {error.strerror}"
+            ) from None
 
     def _accept(self) -> None:
         try:
@@ -99,7 +61,7 @@ class Listener:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 log.warning("%s: cannot accept a front-end: %s", self._name, error.strerror)
                 self._loop.remove_reader(self._sock)
-                self._loop.call_later(FIRST_WAIT, self._resume)
+                self._loop.call_later(_SHORT_OF_FDS, self._resume)
             return
         if self._busy and self._held is None:
             self._held = peer
@@ -111,7 +73,7 @@ class Listener:
             self._connected(peer)
 
     def _refuse(self, peer: socket.socket) -> None:
-        log.warning("%s: refused a second front-end on %s", self._name, self._path)
+        log.warning("%s: refused a second front-end on %s", self._name, self._address)
         peer.close()
 
     def _refuse_held(self, peer: socket.socket) -> None:
@@ -128,7 +90,7 @@ class Listener:
         if self._sock.fileno() >= 0:
             self._loop.add_reader(self._sock, self._accept)
 
-    def disconnected(self) -> None:
+    def disconnected(self, *, useful: bool) -> None:  # noqa: ARG002 - what a Connector wants to know
         """Let the next front-end in."""
         self._busy = False
         self._loop.call_soon(self._take_held)
@@ -138,51 +100,55 @@ class Listener:
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
-        self._sock.close()
+        self._bound.close()
         if self._held is not None:
             self._held.close()
             self._held = None
-        try:
-            if Path(self._path).lstat().st_ino == self._inode:
-                Path(self._path).unlink()
-        except OSError:
-            pass  # somebody removed it
 
 
 class Connector:
-    """Client mode: tries again for ever, waiting longer after each failure."""
+    """Client mode: tries again for ever, waiting longer after each failure, at most `longest` seconds."""
 
-    def __init__(self, name: str, path: str, connected: Connected) -> None:
+    def __init__(self, name: str, address: str, connected: Connected, *, longest: float) -> None:
         """Start trying, the first time at once. Raises PortError for an impossible path."""
-        self._name, self._path, self._connected = name, check_path(name, path), connected
-        self._wait = FIRST_WAIT
+        self._name, self._address, self._connected = name, check_address(name, address), connected
+        self.longest = longest
+        self._wait = min(FIRST_WAIT, longest)
         self._said = ""
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = self._loop.call_soon(self._try)
 
     def _try(self) -> None:
         self._timer = None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = stream_socket()
         try:
-            sock.connect(self._path)  # a unix socket connects at once or not at all
+            sock.connect(sockaddr(self._address))  # a unix socket connects at once or not at all
         except OSError as error:
             sock.close()
             reason = error.strerror or str(error)
             if reason != self._said:  # once, not at every attempt
-                log.info("%s: cannot connect to %s yet: %s", self._name, self._path, reason)
+                log.info("%s: cannot connect to %s yet: %s", self._name, self._address, reason)
                 self._said = reason
-            self._timer = self._loop.call_later(self._wait, self._try)
-            self._wait = min(2 * self._wait, LONGEST_WAIT)
+            self._again()
             return
-        self._wait, self._said = FIRST_WAIT, ""
+        self._said = ""
         self._connected(sock)
 
-    def disconnected(self) -> None:
-        """Try again after the shortest wait."""
+    def _again(self) -> None:
         self._timer = self._loop.call_later(self._wait, self._try)
+        self._wait = min(2 * self._wait, self.longest)
+
+    def disconnected(self, *, useful: bool) -> None:
+        """Try again: soon, or when nothing came of the connection (not `useful`), as after a failure."""
+        if useful:
+            self._wait = min(FIRST_WAIT, self.longest)
+        if not self._closed:
+            self._again()
 
     def close(self) -> None:
         """Give up."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

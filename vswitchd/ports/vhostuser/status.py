@@ -1,0 +1,156 @@
+"""What a vhost-user port tells: column `status` of Interface and the metrics, from one look at its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vswitchd.datapath.dp import ffi, lib
+from vswitchd.ports.vhostuser.features import Virtio, has, mask, names, protocol_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vswitchd.ports.vhostuser.device import CoreDevice
+    from vswitchd.ports.vhostuser.state import State
+
+HELP = {
+    "vs_vhost_connected": "1 while a guest's front end is connected.",
+    "vs_vhost_connection_age_seconds": "How long the front end has been connected.",
+    "vs_vhost_reconnects_total": "How often a front end connected again.",
+    "vs_vhost_feature_info": "A device feature that was negotiated; always 1.",
+    "vs_vhost_protocol_feature_info": "A protocol feature that was negotiated; always 1.",
+    "vs_vhost_memory_regions": "Regions of guest memory that are mapped.",
+    "vs_vhost_memory_bytes": "Guest memory that is mapped.",
+    "vs_vhost_memory_faults_total": "How often a front end's memory went away under the switch.",
+    "vs_vhost_migration_logging": "1 while written pages are logged: the guest is being migrated.",
+    "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
+    "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
+    "vs_vhost_ring_size": "Descriptors of a ring that runs.",
+    "vs_vhost_ring_available": "Chains of a ring that wait for the switch.",
+    "vs_vhost_ring_used_ratio": "Chains of a ring that wait for the switch, of its size.",
+    "vs_vhost_ring_chains_total": "Chains taken from a ring and given back.",
+    "vs_vhost_ring_full_total": "How often the guest had given no receive buffers.",
+    "vs_vhost_kicks_total": "Notifications of the guest, sent or suppressed at its wish.",
+    "vs_vhost_refused_total": "Chains that were given back unused, by what is wrong with them.",
+}
+"""The metrics: name -> meaning."""
+OFFLOADS = mask(
+    *(bit for bit in Virtio if any(word in bit.name for word in ("CSUM", "TSO", "UFO", "USO", "ECN")))
+)
+_MINUTE = 60
+Metric = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A port as it is now."""
+
+    server: bool
+    address: str
+    device: CoreDevice
+    state: State | None
+    """What the front-end negotiated; None: there is no front-end."""
+    age: float
+    """Seconds since it connected."""
+    connects: int
+    rings: int
+    """Rings up to the highest that ever ran: those have counters."""
+    faults: int
+    """Mappings of guest memory that went away under the switch (faults.py)."""
+
+
+def info(view: View) -> dict[str, str]:
+    """Return column `status`."""
+    sizes = view.device.sizes
+    facts = {
+        "driver_name": "vhost-user",
+        "mode": "server" if view.server else "client",
+        "status": "disconnected" if view.state is None else "connected",
+        "socket": view.address,
+        "reconnects": str(max(0, view.connects - 1)),
+        "num_of_vrings": str(len(sizes)),
+        "numa": "0",
+    }
+    if view.state is not None:
+        facts |= negotiated(view.state)
+        # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
+        age = int(view.age)
+        facts["connection_age"] = str(age if age < _MINUTE else age - age % _MINUTE)
+    if view.device.guest_mtu is not None:
+        facts["guest_mtu"] = str(view.device.guest_mtu)
+    for index, size in sorted(sizes.items()):
+        ring = view.device.info(index)
+        facts[f"vring_{index}_size"] = str(size)
+        facts[f"vring_{index}_available"] = str(ring.available)
+        facts[f"vring_{index}_notifications"] = str(ring.stats.kicks_sent)
+        if ring.broken:
+            facts[f"vring_{index}_error"] = reason(ring.broken)
+    return facts
+
+
+def negotiated(state: State) -> dict[str, str]:
+    """Return the part of column `status` that follows from the messages of the front-end."""
+    facts = {"migration": "logging" if _logging(state) else "none"}
+    if state.features is not None:
+        facts["features"] = f"{state.features:#018x}"
+        facts["feature_names"] = names(state.features)
+        facts["offloads"] = names(state.features & OFFLOADS) or "none"
+    if state.protocol:
+        facts["protocol_features"] = f"{state.protocol:#018x}"
+        facts["protocol_feature_names"] = protocol_names(state.protocol)
+    if state.memory is not None:
+        facts["memory_regions"] = str(len(state.memory.regions))
+        facts["memory_bytes"] = str(sum(region.size for region in state.memory.regions))
+    return facts
+
+
+def _logging(state: State) -> bool:
+    return has(state.features or 0, Virtio.LOG_ALL)
+
+
+def metrics(view: View) -> Iterator[tuple[Metric, float]]:
+    """Return the metrics; those of rings have a label `ring`."""
+    state = view.state
+    yield ("vs_vhost_connected", ()), float(state is not None)
+    yield ("vs_vhost_reconnects_total", ()), float(max(0, view.connects - 1))
+    yield ("vs_vhost_memory_faults_total", ()), float(view.faults)
+    if state is not None:
+        yield ("vs_vhost_connection_age_seconds", ()), view.age
+        regions = () if state.memory is None else state.memory.regions
+        yield ("vs_vhost_memory_regions", ()), float(len(regions))
+        yield ("vs_vhost_memory_bytes", ()), float(sum(region.size for region in regions))
+        yield ("vs_vhost_migration_logging", ()), float(_logging(state))
+        for feature in names(state.features or 0).split():
+            yield ("vs_vhost_feature_info", (("feature", feature),)), 1.0
+        for feature in protocol_names(state.protocol).split():
+            yield ("vs_vhost_protocol_feature_info", (("feature", feature),)), 1.0
+    retries = 0
+    for index in range(view.rings):
+        ring = view.device.info(index)
+        retries += ring.stats.retries
+        yield from _ring(index, ring, enabled=index in view.device.sizes)
+    yield ("vs_vhost_retries_total", ()), float(retries)
+
+
+def _ring(index: int, ring: Any, *, enabled: bool) -> Iterator[tuple[Metric, float]]:
+    label = ("ring", str(index))
+    stats = ring.stats
+    yield ("vs_vhost_ring_enabled", (label,)), float(enabled)
+    if ring.size:
+        yield ("vs_vhost_ring_size", (label,)), float(ring.size)
+        yield ("vs_vhost_ring_available", (label,)), float(ring.available)
+        yield ("vs_vhost_ring_used_ratio", (label,)), ring.available / ring.size
+    yield ("vs_vhost_ring_chains_total", (label,)), float(stats.chains)
+    yield ("vs_vhost_kicks_total", (label, ("state", "sent"))), float(stats.kicks_sent)
+    yield ("vs_vhost_kicks_total", (label, ("state", "suppressed"))), float(stats.kicks_suppressed)
+    if index % 2 == 0:
+        yield ("vs_vhost_ring_full_total", (label,)), float(stats.full)
+    for error in range(1, lib.VS_N_CHAIN_ERRORS):
+        if stats.refused[error]:
+            yield ("vs_vhost_refused_total", (label, ("reason", reason(error)))), float(stats.refused[error])
+
+
+def reason(error: int) -> str:
+    """Return the name of an enum vs_chain_error."""
+    return str(ffi.string(lib.vs_chain_error_label(error)).decode())
