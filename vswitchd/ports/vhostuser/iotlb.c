@@ -71,3 +71,14 @@ void vs_iotlb_stats_read(struct vs_iotlb *t, struct vs_iotlb_stats *to)
     (void)t;
     memset(to, 0, sizeof *to);
 }
+
+unsigned vs_iotlb_retry(struct vs_iotlb *t)
+{
+    (void)t;
+    return 0;
+}
+
+void vs_iotlb_clear(struct vs_iotlb *t)
+{
+    (void)t;
+}

@@ -35,6 +35,7 @@ struct vs_iotlb_stats {
     uint64_t pending;
     uint64_t updates;
     uint64_t invalidations;
+    uint64_t evictions;
 };
 
 /* NULL: no memory. `fd` of vs_iotlb_fd becomes readable when there are misses to collect. */
@@ -49,6 +50,10 @@ int vs_iotlb_update(struct vs_iotlb *t, const struct vs_guest_mem *mem, uint64_t
 void vs_iotlb_invalidate(struct vs_iotlb *t, uint64_t iova, uint64_t size);
 /* Take up to n misses that nobody was told of yet. Returns how many. */
 unsigned vs_iotlb_collect(struct vs_iotlb *t, struct vs_iotlb_miss *to, unsigned n);
+/* Misses told before the call before and not answered since are to be collected again; returns how many. */
+unsigned vs_iotlb_retry(struct vs_iotlb *t);
+/* Forget everything; on return no core uses it. */
+void vs_iotlb_clear(struct vs_iotlb *t);
 void vs_iotlb_stats_read(struct vs_iotlb *t, struct vs_iotlb_stats *to);
 
 #ifndef VS_CDEF

@@ -167,3 +167,45 @@ void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_rin
     info->broken = atomic_load_explicit(&r->broken, memory_order_relaxed);
     info->available = vs_vring_ready(r);
 }
+
+int vs_vhost_iotlb_fd(struct vs_port *port)
+{
+    return vs_iotlb_fd(vs_vhost_of(port)->iotlb);
+}
+
+unsigned vs_vhost_iotlb_collect(struct vs_port *port, struct vs_iotlb_miss *to, unsigned n)
+{
+    return vs_iotlb_collect(vs_vhost_of(port)->iotlb, to, n);
+}
+
+unsigned vs_vhost_iotlb_retry(struct vs_port *port)
+{
+    return vs_iotlb_retry(vs_vhost_of(port)->iotlb);
+}
+
+int vs_vhost_iotlb_update(struct vs_port *port, const struct vs_guest_mem *mem, uint64_t iova, uint64_t size,
+                          uint64_t uva, uint32_t perm)
+{
+    return vs_iotlb_update(vs_vhost_of(port)->iotlb, mem, iova, size, uva, perm);
+}
+
+void vs_vhost_iotlb_invalidate(struct vs_port *port, uint64_t iova, uint64_t size)
+{
+    vs_iotlb_invalidate(vs_vhost_of(port)->iotlb, iova, size);
+}
+
+void vs_vhost_iotlb_clear(struct vs_port *port)
+{
+    vs_iotlb_clear(vs_vhost_of(port)->iotlb);
+}
+
+void vs_vhost_iotlb_stats(struct vs_port *port, struct vs_iotlb_stats *to)
+{
+    vs_iotlb_stats_read(vs_vhost_of(port)->iotlb, to);
+}
+
+void vs_vhost_send_rarp(struct vs_port *port, const uint8_t *mac)
+{
+    (void)port;
+    (void)mac;
+}

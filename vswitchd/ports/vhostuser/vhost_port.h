@@ -30,6 +30,8 @@ struct vs_vhost_ring_info {
     uint32_t size;      /* 0: not running */
     uint32_t available; /* chains that the guest has ready for us */
     uint32_t broken;    /* enum vs_chain_error */
+    uint32_t held;      /* packets that wait for a translation, neither sent nor dropped yet */
+    uint32_t waiting;   /* 1: the next chain waits for a translation */
 };
 
 /* NULL: no memory. The port is a struct vs_port, freed by its destroy. */
@@ -49,5 +51,25 @@ int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring);
 void vs_vhost_ring_set_call(struct vs_port *port, unsigned ring, int fd);
 void vs_vhost_ring_set_err(struct vs_port *port, unsigned ring, int fd);
 void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_ring_info *info);
+
+/* The port's IOTLB (iotlb.h), which lives as long as the port. The fd becomes readable when there are misses to collect and tell
+ * the front-end of. Update, invalidate and clear also wake the cores that wait for an answer. Rings whose own
+ * addresses are IOVAs: start says -EAGAIN and asks; start them again after an update. Stop rings whose pages are
+ * invalidated BEFORE the invalidation. When the memory table changes: clear, before anything is unmapped. */
+int vs_vhost_iotlb_fd(struct vs_port *port);
+unsigned vs_vhost_iotlb_collect(struct vs_port *port, struct vs_iotlb_miss *to, unsigned n);
+/* Call it about once a second while misses are pending: those that went unanswered since the call before are collected again. Returns
+ * how many. */
+unsigned vs_vhost_iotlb_retry(struct vs_port *port);
+int vs_vhost_iotlb_update(struct vs_port *port, const struct vs_guest_mem *mem, uint64_t iova, uint64_t size,
+                          uint64_t uva, uint32_t perm);
+void vs_vhost_iotlb_invalidate(struct vs_port *port, uint64_t iova, uint64_t size);
+/* Forget all translations and all misses: a new memory table, or a new connection. */
+void vs_vhost_iotlb_clear(struct vs_port *port);
+void vs_vhost_iotlb_stats(struct vs_port *port, struct vs_iotlb_stats *to);
+
+/* Let the switch learn where the guest lives now (vhost-user, SEND_RARP): the core that polls queue 0 receives one reverse ARP request
+ * (RFC 903) from `mac`, as if the guest had sent it. */
+void vs_vhost_send_rarp(struct vs_port *port, const uint8_t *mac);
 
 #endif
