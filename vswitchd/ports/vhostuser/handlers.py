@@ -10,7 +10,7 @@ from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.features import Offer
 from vswitchd.ports.vhostuser.memory import MAX_REGIONS, Region, Uva, check_regions
 from vswitchd.ports.vhostuser.messages import U64, Body, MemoryTable, Request, VringAddr, VringFd, VringState
-from vswitchd.ports.vhostuser.state import MAX_PAIRS, Memory, Ring, RingAddr, State
+from vswitchd.ports.vhostuser.state import Memory, Ring, RingAddr, State
 
 if TYPE_CHECKING:
     from vswitchd.ports.vhostuser.frames import Frame
@@ -223,7 +223,7 @@ HANDLERS: dict[Request, Handler] = {
     Request.SET_VRING_ERR: _vring_fd("err"),
     Request.GET_PROTOCOL_FEATURES: lambda c: Outcome(c.state, c.offer.protocol),
     Request.SET_PROTOCOL_FEATURES: _set_protocol_features,
-    Request.GET_QUEUE_NUM: _constant(MAX_PAIRS),
+    Request.GET_QUEUE_NUM: lambda c: Outcome(c.state, c.offer.pairs),
     Request.SET_VRING_ENABLE: _set_vring_enable,
     Request.NET_SET_MTU: _net_set_mtu,
     Request.RESET_DEVICE: _reset_device,

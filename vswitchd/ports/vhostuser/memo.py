@@ -31,6 +31,7 @@ DIRECTORY = ".vhost-peers"
 _FORMAT = 1
 _LONGEST = 4096
 _NAME_MAX = 200
+_swept: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,10 @@ class MemoFile:
     """The memory of one port."""
 
     def __init__(self, name: str, run_dir: Path) -> None:
-        """Remember in `run_dir`. Nothing is read or written yet."""
+        """Remember in `run_dir`. Nothing of this port is read or written yet."""
+        if run_dir not in _swept:
+            _swept.add(run_dir)
+            sweep(run_dir)
         self._name = name
         self._dir = run_dir / DIRECTORY
         self._path = self._dir / f"{_file_name(name)}.json"
@@ -172,7 +176,7 @@ class MemoFile:
 
 
 def sweep(run_dir: Path) -> None:
-    """Remove what is known of processes that are gone, of all ports. Call it when the switch starts."""
+    """Remove what is known of processes that are gone, of all ports: done once, when the switch starts."""
     for path in (run_dir / DIRECTORY).glob("*.json"):
         _remove_dead(path)
 

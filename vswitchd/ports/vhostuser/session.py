@@ -20,7 +20,7 @@ from vswitchd.ports.vhostuser.features import Protocol as ProtocolBit
 from vswitchd.ports.vhostuser.frames import Frame, FrameReader, close_fds
 from vswitchd.ports.vhostuser.handlers import HANDLERS, Context, Outcome
 from vswitchd.ports.vhostuser.messages import TABLE, Answer, Body, Row, reply_state, reply_u64
-from vswitchd.ports.vhostuser.state import MAX_RINGS, Memory, Ring, RingSpec, State
+from vswitchd.ports.vhostuser.state import Memory, Ring, RingSpec, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,8 +142,8 @@ class Session:
         if not row.fds.allows(len(frame.fds), body):
             raise RequestError(f"{len(frame.fds)} descriptors instead of {row.fds.value}")
         index = getattr(body, "index", 0)
-        if index >= MAX_RINGS:
-            raise RequestError(f"ring {index} of {MAX_RINGS}")
+        if index >= 2 * self._offer.pairs:
+            raise RequestError(f"ring {index} of {2 * self._offer.pairs}")
         return body
 
     def _answer(self, row: Row, frame: Frame, body: Body, outcome: Outcome) -> bytes:
