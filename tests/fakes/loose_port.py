@@ -48,7 +48,8 @@ class LoosePort:
         self, index: int, ring: Ring, *, kick: int = -1, call: int = -1, err: int = -1, **changed: int
     ) -> None:
         config = ffi.new("struct vs_vring_config *")
-        config.features, config.size = self.features, ring.size
+        config.features, config.size = self.features | getattr(ring, "needs", 0), ring.size
+        config.base = getattr(ring, "base", 0)
         config.desc, config.avail, config.used = (
             self.guest.uva(a) for a in (ring.desc, ring.avail, ring.used)
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 DESC = struct.Struct("<QIHH")
-MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, PROTOCOL_FEATURES, VERSION_1 = 15, 28, 29, 30, 32
+MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, PROTOCOL_FEATURES, VERSION_1, IN_ORDER = 15, 28, 29, 30, 32, 35
 MODERN = 1 << VERSION_1 | 1 << MRG_RXBUF | 1 << INDIRECT_DESC
 
 
@@ -90,13 +90,15 @@ class Guest:
 class Ring:
     """The driver of one split ring (VIRTIO 1.2, 2.7)."""
 
+    needs = 0
+    """Features that the layout is negotiated by."""
+
     def __init__(self, guest: Guest, size: int = 256, features: int = MODERN, base: int = 0) -> None:
         self.guest, self.size, self.features = guest, size, features
         self.desc = guest.alloc(16 * size)
         self.avail = guest.alloc(6 + 2 * size)
         self.used = guest.alloc(6 + 8 * size)
-        self.idx = base
-        self.seen = base
+        self.base = self.idx = self.seen = base
         guest.write(self.avail + 2, struct.pack("<H", base & 0xFFFF))
         guest.write(self.used + 2, struct.pack("<H", base & 0xFFFF))
         self.free = list(range(size))

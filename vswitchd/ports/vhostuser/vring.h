@@ -103,9 +103,11 @@ enum {
     VS_RING_MAX = 32768,      /* section 2.7: the largest queue size */
     VS_MAX_PIECES = 40,       /* 64 KB in 4 KB pages, twice, and some */
     VS_CHAIN_BYTES = 1 << 20, /* no buffer of a network device is longer */
-    VS_CHAIN_WAIT = 255,      /* of enum vs_chain_error: a translation is not known yet; nothing is wrong */
-    VS_SLOT_WRAP = 0x8000,    /* packed: wrap counter in a slot number */
-    VS_SLOT_INDEX = 0x7fff,   /* and the rest of it */
+    VS_LIST_MAX =
+        1024, /* packed: descriptors of a list; many more than VS_MAX_PIECES, few enough to count for each packet */
+    VS_CHAIN_WAIT = 255,    /* of enum vs_chain_error: a translation is not known yet; nothing is wrong */
+    VS_SLOT_WRAP = 0x8000,  /* packed: wrap counter in a slot number */
+    VS_SLOT_INDEX = 0x7fff, /* and the rest of it */
 };
 
 struct vs_desc { /* section 2.7.5 */
@@ -334,7 +336,7 @@ static inline void vs_vring_take(struct vs_vring *r, const struct vs_window *w, 
 {
     uint16_t i = (uint16_t)(pos - w->start);
     if (r->packed)
-        r->slot = i < w->n ? w->token[i].slot : w->next_slot;
+        __atomic_store_n(&r->slot, i < w->n ? w->token[i].slot : w->next_slot, __ATOMIC_RELAXED);
     __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
 }
 

@@ -33,10 +33,10 @@ bool vs_packed_ready(const struct vs_vring *r, uint16_t slot)
 }
 
 /* How many descriptors the list that starts at `slot` has, and the buffer id, which stands in the last one (section 2.8.6). 0: more than
- * `most`. The driver made the whole list available by its first flags, so the others are not looked at for that. */
+ * `most` or VS_LIST_MAX. The driver made the whole list available by its first flags, so the others are not looked at for that. */
 static uint16_t measure(const struct vs_vring *r, uint16_t slot, uint32_t most, uint16_t *id)
 {
-    for (uint32_t n = 1; n < most; n++) {
+    for (uint32_t n = 1; n < VS_MIN(most, (uint32_t)VS_LIST_MAX); n++) {
         const struct vs_packed_desc *d = at(r, vs_slot_add(r, slot, n));
         uint16_t flags = load16(&d->flags);
         if ((flags & VS_DESC_NEXT) == 0) {
