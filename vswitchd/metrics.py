@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from vswitchd.cores import numa_of
+from vswitchd.ports.vhostuser import status as vhostuser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from vswitchd.ports import base
 
 DRIVER_HELP = {
-    "vs_vhost_connected": "1 while a guest's front end is connected.",
-    "vs_vhost_memory_faults_total": "How often a front end's memory went away under the switch.",
-    "vs_vhost_reconnects_total": "How often a front end connected again.",
-    "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
-    "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
-    "vs_vhost_ring_full_total": "How often the guest had given no receive buffers.",
-    "vs_vhost_kicks_total": "Notifications of the guest, sent or suppressed at its wish.",
+    **vhostuser.HELP,
     "vs_kernel_rx_dropped_total": "Packets that the kernel dropped before the switch read them.",
 }
 Family = GaugeMetricFamily | CounterMetricFamily

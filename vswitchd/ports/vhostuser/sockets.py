@@ -113,7 +113,7 @@ class Connector:
         """Start trying, the first time at once. Raises PortError for an impossible path."""
         self._name, self._address, self._connected = name, check_address(name, address), connected
         self.longest = longest
-        self._wait = min(FIRST_WAIT, longest)
+        self._wait = FIRST_WAIT
         self._said = ""
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -136,13 +136,14 @@ class Connector:
         self._connected(sock)
 
     def _again(self) -> None:
-        self._timer = self._loop.call_later(self._wait, self._try)
-        self._wait = min(2 * self._wait, self.longest)
+        wait = min(self._wait, self.longest)
+        self._timer = self._loop.call_later(wait, self._try)
+        self._wait = 2 * wait
 
     def disconnected(self, *, useful: bool) -> None:
         """Try again: soon, or when nothing came of the connection (not `useful`), as after a failure."""
         if useful:
-            self._wait = min(FIRST_WAIT, self.longest)
+            self._wait = FIRST_WAIT
         if not self._closed:
             self._again()
 
