@@ -1,10 +1,10 @@
-"""Any bytes and descriptors through a vhost-user session with real memory and rings: the harness, and its coverage-guided run.
+"""Any bytes and descriptors through a vhost-user session with real memory and rings: the harness.
 
 An input is a row of records: one byte that says which descriptors come along (Files.kinds; 0 none), two bytes of length, and
 so many bytes for the session. What must hold: nothing but ProtocolError is raised; after the end no descriptor and no mapping is left.
 
-Coverage-guided: `pip install atheris`, then `python tests/fuzz/fuzz_session.py tests/fuzz/corpus/session -max_total_time=600`.
-The ordinary run replays the corpus and mutations of it with fixed seeds (test_fuzz_session.py). `--corpus` writes the corpus anew.
+The coverage-guided run is guided_session.py. The ordinary run replays the corpus and mutations of it with fixed seeds
+(test_fuzz_session.py). `python tests/fuzz/fuzz_session.py --corpus` writes the corpus anew.
 """
 
 from __future__ import annotations
@@ -160,12 +160,5 @@ def write_corpus() -> None:
     guest.close()
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--corpus"]:
-        write_corpus()
-    else:
-        import atheris  # type: ignore[import-not-found]
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv, one)
-        atheris.Fuzz()
+if __name__ == "__main__" and sys.argv[1:] == ["--corpus"]:
+    write_corpus()
