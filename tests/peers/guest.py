@@ -6,58 +6,22 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .need import INITRAMFS, QEMU, VMLINUX
+from .machine import Machine, Nic
+from .need import QEMU
 from .proc import Child
 from .wait import until
 
-KERNEL_LINE = (
-    "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on audit=0 "
-    "selinux=0 apparmor=0"
-)
 SERIAL_TAIL = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Nic:
-    """One vhost-user virtio-net device. `listen`: QEMU makes the socket, the switch connects."""
-
-    socket: Path
-    mac: str
-    listen: bool
-    queues: int = 1
-    options: str = ""  # further properties of virtio-net-pci, as "packed=on,mrg_rxbuf=off"
-
-    def arguments(self, number: int) -> list[str]:
-        """QEMU arguments of device `number`."""
-        chardev = f"socket,id=vh{number},path={self.socket}," + (
-            "server=on,wait=off" if self.listen else "reconnect=1"
-        )
-        several = f",queues={self.queues}" if self.queues > 1 else ""
-        device = (
-            f"virtio-net-pci,netdev=n{number},mac={self.mac},romfile=,vectors={2 * self.queues + 2}"
-            + (",mq=on" if self.queues > 1 else "")
-            + (f",{self.options}" if self.options else "")
-        )
-        return [
-            "-chardev",
-            chardev,
-            "-netdev",
-            f"vhost-user,id=n{number},chardev=vh{number}{several}",
-            "-device",
-            device,
-        ]
 
 
 class Guest:
     """A running guest. Its devices are eth0, eth1... in the order of `nics`.
 
-    The memory is a shared memfd, as vhost-user needs. Boot takes 5 s on an idle processor, several times
-    that on a busy one, so every deadline here is generous.
+    Boot takes 5 s on an idle processor, several times that on a busy one, so every deadline here is generous.
     """
 
     def __init__(
@@ -66,8 +30,7 @@ class Guest:
         nics: Sequence[Nic],
         *,
         name: str = "guest",
-        megabytes: int = 192,
-        extra: Sequence[str] = (),
+        machine: Machine | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.name = directory, name
@@ -75,55 +38,10 @@ class Guest:
         self._serial = directory / f"{name}.serial"
         for path in (self._agent_path, self._qmp_path):
             path.unlink(missing_ok=True)
-        root = QEMU.parents[1]
-        argv: list[str | Path] = [
-            QEMU,
-            "-L",
-            root / "share/qemu",
-            "-L",
-            root / "share/seabios",
-            "-L",
-            "/usr/share/qemu",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-machine",
-            "q35,memory-backend=mem",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "1",
-            "-m",
-            f"{megabytes}M",
-            "-object",
-            f"memory-backend-memfd,share=on,id=mem,size={megabytes}M",
-            "-kernel",
-            VMLINUX,
-            "-initrd",
-            INITRAMFS,
-            "-append",
-            KERNEL_LINE,
-            "-serial",
-            f"file:{self._serial}",
-            "-qmp",
-            f"unix:{self._qmp_path},server=on,wait=off",
-            "-device",
-            "virtio-serial-pci,id=serial",
-            "-chardev",
-            f"socket,id=agent,path={self._agent_path},server=on,wait=off",
-            "-device",
-            "virtserialport,bus=serial.0,chardev=agent,name=agent",
-        ]
-        for number, nic in enumerate(nics):
-            argv += nic.arguments(number)
         self.child = Child(
-            [*argv, *extra],
+            (machine or Machine()).arguments(directory, name, nics),
             directory / f"{name}.log",
-            env={"QEMU_MODULE_DIR": str(root / "lib/x86_64-linux-gnu/qemu")},
+            env={"QEMU_MODULE_DIR": str(QEMU.parents[1] / "lib/x86_64-linux-gnu/qemu")},
         )
         self._agent: socket.socket | None = None
         self._buffer = b""
@@ -135,6 +53,12 @@ class Guest:
         self._agent = until(self._connect, f"agent socket of {self.name}", seconds=seconds)
         words = self._line(deadline)
         assert words[0] == "READY", words
+
+    def take_over(self, source: "Guest", *, seconds: float = 60) -> None:
+        """Talk to the agent that migrated here from `source`, which is closed."""
+        source.close()
+        self._number, self._buffer = source._number, b""
+        self._agent = until(self._connect, f"agent socket of {self.name}", seconds=seconds)
 
     def _connect(self) -> socket.socket:
         self.child.check_alive()
@@ -234,6 +158,9 @@ class Guest:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+__all__ = ["Guest", "Machine", "Nic", "mac_address"]
 
 
 def mac_address(number: int) -> str:

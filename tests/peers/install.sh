@@ -143,10 +143,13 @@ install_kernel() {
 }
 
 build_initramfs() {
+  local part
   [ -e "$PEERS/kernel.ok" ] || return
-  [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/init" ] && [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/agent.sh" ] &&
-    [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/mkinitramfs.sh" ] && return
-  if ! "$HERE/guest/mkinitramfs.sh" "$PEERS"; then skip "guest initramfs: see the message above"; fi
+  for part in init agent.sh probe.c mkinitramfs.sh; do
+    [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/$part" ] && continue
+    if ! "$HERE/guest/mkinitramfs.sh" "$PEERS"; then skip "guest initramfs: see the message above"; fi
+    return
+  done
 }
 
 set_hugepages() {

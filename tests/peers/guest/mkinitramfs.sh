@@ -1,6 +1,7 @@
 #!/bin/bash
-# Build the test guest's initramfs: static busybox, the virtio modules in load order, our init and agent.
-# mkinitramfs.sh PEERS_DIR   (reads PEERS_DIR/kernel, writes PEERS_DIR/initramfs.cpio; uncompressed, TCG unpacks slowly)
+# Build the test guest's initramfs: static busybox, our traffic tool, the virtio modules in load order, our init and agent.
+# mkinitramfs.sh PEERS_DIR   (reads PEERS_DIR/kernel, writes PEERS_DIR/initramfs.cpio, uncompressed because TCG unpacks
+# slowly, and PEERS_DIR/probe, the tool for the host)
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 PEERS=$1
@@ -15,6 +16,9 @@ mkdir -p "$TREE"/{bin,proc,sys,dev,run,tmp,mod}
 cp "$BUSYBOX" "$TREE/bin/busybox"
 cp "$HERE/init" "$HERE/agent.sh" "$TREE/"
 chmod +x "$TREE/init"
+"${CC:-cc}" -O2 -static "$HERE/probe.c" -o "$TREE/bin/probe" || { echo "mkinitramfs: probe.c does not compile" >&2; exit 1; }
+cp "$TREE/bin/probe" "$PEERS/probe.part"
+mv "$PEERS/probe.part" "$PEERS/probe"
 # `modprobe -D` prints the insmod lines of a module after those it depends on: first come, first loaded.
 for module in virtio_pci virtio_console virtio_net; do
   modprobe -d "$PEERS/kernel" -S "$RELEASE" -D "$module" | awk '$1 == "insmod" { print $2 }'
