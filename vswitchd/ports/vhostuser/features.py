@@ -195,6 +195,7 @@ DEFAULT = Offer(
         Virtio.EVENT_IDX,
         Virtio.PROTOCOL_FEATURES,
         Virtio.VERSION_1,
+        Virtio.RING_PACKED,
         Virtio.IN_ORDER,
     ),
     mask(
