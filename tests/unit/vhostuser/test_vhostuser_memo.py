@@ -217,3 +217,13 @@ def test_the_first_port_of_a_process_sweeps(tmp_path):
     path_of(tmp_path, "gone").write_text(memo.encode(MEMO))
     MemoFile("vh0", tmp_path)
     assert list((tmp_path / DIRECTORY).iterdir()) == []
+
+
+def test_what_could_not_be_written_is_tried_again(tmp_path, caplog):
+    (tmp_path / DIRECTORY).write_text("no directory")
+    file = MemoFile("vh0", tmp_path)
+    file.remember(MEMO)
+    (tmp_path / DIRECTORY).unlink()
+    file.remember(MEMO)
+    assert MemoFile("vh0", tmp_path).recall(MEMO.peer) == MEMO
+    assert len(caplog.records) == 1

@@ -122,7 +122,7 @@ class MemoFile:
         self._dir = run_dir / DIRECTORY
         self._path = self._dir / f"{_file_name(name)}.json"
         self._memo: Memo | None = None
-        self._failed = False
+        self._written = self._failed = False
 
     def recall(self, peer: Peer | None) -> Memo | None:
         """Return what this peer had before, if it is the one that was here last."""
@@ -140,10 +140,10 @@ class MemoFile:
             return None
 
     def remember(self, memo: Memo) -> None:
-        """Keep this from now on, also after the switch ended."""
-        if memo == self._memo:
+        """Keep this from now on, also after the switch ended. What could not be written is tried again each time."""
+        if memo == self._memo and self._written:
             return
-        self._memo = memo
+        self._memo, self._written = memo, False
         fresh = self._path.with_suffix(".new")
         try:
             with contextlib.suppress(FileExistsError):
@@ -153,7 +153,7 @@ class MemoFile:
             with open(fd, "w") as file:  # noqa: PTH123 - a descriptor
                 file.write(encode(memo))
             fresh.replace(self._path)
-            self._failed = False
+            self._written, self._failed = True, False
         except OSError as error:
             self._complain("write", error)
             with contextlib.suppress(OSError):
