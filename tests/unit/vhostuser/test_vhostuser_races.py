@@ -29,10 +29,11 @@ def program(tmp_path_factory):
     return path
 
 
+@pytest.mark.parametrize("packed", [0, 1], ids=["split", "packed"])
 @pytest.mark.parametrize("event_idx", [0, 1])
 @pytest.mark.parametrize(("frame", "buffer"), [(60, 2048), (1500, 2048), (600, 256)])
-def test_no_races(program, frame, buffer, event_idx):
+def test_no_races(program, frame, buffer, event_idx, packed):
     plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    command = [program, "5000", str(frame), str(buffer), str(event_idx)]
+    command = [program, "5000", str(frame), str(buffer), str(event_idx), str(packed)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=plain)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
