@@ -7,19 +7,38 @@
 #define MAX_UDP_SEGMENTS 128
 
 #define ETH_HLEN 14
+#define IPV4_HLEN 20
+#define IPV6_HLEN 40
 #define TCP_HLEN 20
 #define TCP_CSUM_OFS 16
 #define UDP_HLEN 8
 #define UDP_CSUM_OFS 6
+#define ICMP_CSUM_OFS 2
 #define TCP_FIN 0x01
 #define TCP_PSH 0x08
 #define TCP_CWR 0x80
-#define MAX_HDR 512 /* tags, IPv6 with extension headers, TCP with options */
 
-/* Where the headers of a segmentable frame are. */
+enum {
+    PROTO_HOP = 0,
+    PROTO_ICMP = 1,
+    PROTO_TCP = 6,
+    PROTO_UDP = 17,
+    PROTO_ROUTING = 43,
+    PROTO_FRAGMENT = 44,
+    PROTO_AH = 51,
+    PROTO_ICMP6 = 58,
+    PROTO_NONE = 59,
+    PROTO_DEST = 60,
+};
+
+/* Where the headers of a frame are, as far as offloads go. */
 struct layout {
-    uint16_t l3, l4, hdr_len;
-    bool v6, udp;
+    uint32_t l3, l4;  /* l4: behind the IP header and what belongs to it; the same as l3 when it is not IP */
+    uint32_t end;     /* of the datagram, as its header says */
+    uint32_t hdr_len; /* of a segmentable frame: with the TCP or UDP header */
+    uint8_t version;  /* of IP; 0: something else */
+    uint8_t proto;
+    bool fragment;
 };
 
 /* A place in the frame, for copying it piece by piece. */
@@ -68,64 +87,133 @@ static void store_csum(uint8_t *frame, uint32_t len, uint32_t start, uint32_t of
     vs_put_be16(frame + start + ofs, csum ? csum : 0xffff); /* RFC 768: zero would mean no checksum */
 }
 
-static bool csum_fits(const struct vs_packet *p, uint32_t len)
+/* Go over the extension headers (RFC 8200, 4) in frame[0..have). False: they do not end there. */
+static bool find_ipv6_upper(const uint8_t *frame, uint32_t have, struct layout *l)
 {
-    return p->csum_start >= ETH_HLEN && (uint32_t)p->csum_start + p->csum_offset + 2 <= len;
+    l->proto = frame[l->l3 + 6];
+    l->l4 = l->l3 + IPV6_HLEN;
+    while (l->proto == PROTO_HOP || l->proto == PROTO_ROUTING || l->proto == PROTO_FRAGMENT ||
+           l->proto == PROTO_AH || l->proto == PROTO_DEST) {
+        if (l->l4 + 8 > have)
+            return false;
+        const uint8_t *h = frame + l->l4;
+        if (l->proto == PROTO_FRAGMENT)
+            l->fragment = true;
+        l->l4 += l->proto == PROTO_FRAGMENT ? 8 : l->proto == PROTO_AH ? (h[1] + 2u) * 4 : (h[1] + 1u) * 8;
+        l->proto = h[0];
+    }
+    return l->l4 <= have;
 }
 
-/* Do the fields of a segmentable packet make sense, of whose frame the first `have` bytes can be read? */
-static bool gso_fits(const struct vs_packet *p, uint32_t have)
+/* Find the headers of a frame, of which the first `have` bytes are there. False: they are not there, or contradict themselves. */
+static bool find_headers(const uint8_t *frame, uint32_t have, struct layout *l)
 {
-    uint32_t start = p->csum_start, size = p->gso_size,
-             payload = p->frame_len - VS_MIN(p->frame_len, start + UDP_HLEN);
-    if (p->csum != VS_CSUM_PARTIAL) /* VIRTIO 1.2, 5.1.6.2: segmentation implies NEEDS_CSUM */
+    *l = (struct layout){.l3 = ETH_HLEN, .proto = PROTO_NONE};
+    if (have < ETH_HLEN)
         return false;
-    switch (p->gso_type & ~VS_GSO_ECN) {
+    uint16_t type = vs_get_be16(frame + 12);
+    for (; (type == 0x8100 || type == 0x88a8) && l->l3 + 4 <= have; l->l3 += 4)
+        type = vs_get_be16(frame + l->l3 + 2);
+    l->l4 = l->l3;
+    const uint8_t *ip = frame + l->l3;
+    if (type == 0x0800) {
+        if (l->l3 + IPV4_HLEN > have || ip[0] >> 4 != 4 || (ip[0] & 15) < 5)
+            return false;
+        l->version = 4;
+        l->l4 = l->l3 + (ip[0] & 15) * 4u;
+        l->end = l->l3 + vs_get_be16(ip + 2);
+        l->proto = ip[9];
+        l->fragment = (vs_get_be16(ip + 6) & 0x3fff) != 0;
+        return l->l4 <= have;
+    }
+    if (type == 0x86dd) {
+        if (l->l3 + IPV6_HLEN > have || ip[0] >> 4 != 6)
+            return false;
+        l->version = 6;
+        l->end = l->l3 + IPV6_HLEN + vs_get_be16(ip + 4);
+        return find_ipv6_upper(frame, have, l);
+    }
+    return type >= 0x0600 && type != 0x0806; /* IEEE 802.3 and ARP: no such sum is in there */
+}
+
+/* Is a partial checksum stored where the protocol has its field? Completing it must not change what the flow table looked at:
+ * addresses, ports, TCP flags. An inner header of a tunnel may be meant, which lies behind all that. */
+static bool csum_fits(const struct vs_packet *p, const struct layout *l)
+{
+    uint32_t start = p->csum_start, field = start + p->csum_offset;
+    if (field + 2 > p->head_len || start < l->l4)
+        return false;
+    switch (l->proto) {
+    case PROTO_TCP:
+        return start == l->l4 && p->csum_offset == TCP_CSUM_OFS;
+    case PROTO_UDP:
+        return start == l->l4 ? p->csum_offset == UDP_CSUM_OFS : start >= l->l4 + UDP_HLEN;
+    case PROTO_ICMP:
+    case PROTO_ICMP6:
+        return start == l->l4 && p->csum_offset == ICMP_CSUM_OFS;
+    default:
+        return field >= l->l4 + 4; /* behind SCTP's ports */
+    }
+}
+
+/* Do the fields of a segmentable packet make sense? Then l->hdr_len is set. */
+static bool gso_fits(const struct vs_packet *p, struct layout *l)
+{
+    const uint8_t *l4 = p->data + l->l4;
+    uint8_t type = p->gso_type & (uint8_t)~VS_GSO_ECN;
+    uint32_t size = p->gso_size;
+    bool udp = type == VS_GSO_UDP_L4;
+    /* VIRTIO 1.2, 5.1.6.2: segmentation implies NEEDS_CSUM. */
+    if (p->csum != VS_CSUM_PARTIAL || p->csum_start != l->l4 || l->fragment ||
+        l->proto != (udp ? PROTO_UDP : PROTO_TCP))
+        return false;
+    switch (type) {
     case VS_GSO_TCPV4:
     case VS_GSO_TCPV6:
-        return p->csum_offset == TCP_CSUM_OFS && size >= MIN_TCP_SEGMENT && start + TCP_HLEN <= have;
+        if (l->version != (type == VS_GSO_TCPV4 ? 4 : 6) || l->l4 + TCP_HLEN > p->head_len ||
+            l4[12] >> 4 < TCP_HLEN / 4 || size < MIN_TCP_SEGMENT)
+            return false;
+        l->hdr_len = l->l4 + (l4[12] >> 4) * 4u;
+        break;
     case VS_GSO_UDP_L4:
-        return p->csum_offset == UDP_CSUM_OFS && size > 0 && payload <= size * MAX_UDP_SEGMENTS &&
-               p->gso_type == VS_GSO_UDP_L4 && start + UDP_HLEN <= have;
+        l->hdr_len = l->l4 + UDP_HLEN;
+        if (l->version == 0 || p->gso_type != VS_GSO_UDP_L4 || l->hdr_len > p->head_len || size == 0 ||
+            p->frame_len - l->hdr_len > size * MAX_UDP_SEGMENTS)
+            return false;
+        break;
     default: /* VS_GSO_UDP (fragmentation) is not taken: Linux sends none since 4.14 */
         return false;
     }
+    /* Segments get lengths of their own. The flow table must have seen the same headers with the length that came. */
+    return l->hdr_len <= p->head_len && l->hdr_len <= l->end;
+}
+
+/* Check the offload fields against the headers; *l says where those are. */
+static bool fits(const struct vs_packet *p, struct layout *l)
+{
+    if (!find_headers(p->data, p->head_len, l))
+        return false;
+    return (p->csum != VS_CSUM_PARTIAL || csum_fits(p, l)) && (p->gso_type == VS_GSO_NONE || gso_fits(p, l));
 }
 
 int vs_offload_check(const struct vs_packet *p)
 {
-    if (p->csum == VS_CSUM_PARTIAL && !csum_fits(p, p->head_len))
-        return -1;
-    return p->gso_type == VS_GSO_NONE || gso_fits(p, p->head_len) ? 0 : -1;
+    struct layout l;
+    if (p->csum != VS_CSUM_PARTIAL && p->gso_type == VS_GSO_NONE)
+        return 0;
+    return fits(p, &l) ? 0 : -1;
 }
 
-/* Find the headers in hdr[0..len), the beginning of the frame. 0, or -1 when they are not what the offload fields say. */
-static int find_headers(const struct vs_packet *p, const uint8_t *hdr, uint32_t len, struct layout *l)
+uint32_t vs_offload_header_len(const struct vs_packet *p)
 {
-    uint32_t l3 = ETH_HLEN, l4 = p->csum_start;
-    uint8_t type = (uint8_t)(p->gso_type & ~VS_GSO_ECN);
-    if (!gso_fits(p, len))
-        return -1;
-    l->udp = type == VS_GSO_UDP_L4;
-    uint16_t ethertype = vs_get_be16(hdr + 12);
-    while ((ethertype == 0x8100 || ethertype == 0x88a8) && l3 + 4 <= l4) {
-        ethertype = vs_get_be16(hdr + l3 + 2);
-        l3 += 4;
-    }
-    l->v6 = type == VS_GSO_TCPV6 || (l->udp && ethertype == 0x86dd);
-    if (ethertype != (l->v6 ? 0x86dd : 0x0800) || l3 + (l->v6 ? 40 : 20) > l4 ||
-        hdr[l3] >> 4 != (l->v6 ? 6 : 4))
-        return -1;
-    if (!l->v6 && (l3 + (hdr[l3] & 15) * 4u != l4 || hdr[l3 + 9] != (l->udp ? 17 : 6) ||
-                   vs_get_be16(hdr + l3 + 6) & 0x3fff))
-        return -1; /* csum_start is not behind the IPv4 header, another protocol, or a fragment */
-    uint32_t l4_len = l->udp ? UDP_HLEN : (hdr[l4 + 12] >> 4) * 4u;
-    if (l4_len < (l->udp ? UDP_HLEN : TCP_HLEN) || l4 + l4_len > len)
-        return -1;
-    l->l3 = (uint16_t)l3;
-    l->l4 = (uint16_t)l4;
-    l->hdr_len = (uint16_t)(l4 + l4_len);
-    return 0;
+    struct layout l;
+    return p->gso_type != VS_GSO_NONE && fits(p, &l) ? l.hdr_len : 0;
+}
+
+uint32_t vs_offload_wire_len(const struct vs_packet *p)
+{
+    uint32_t hdr_len = vs_offload_header_len(p);
+    return hdr_len == 0 ? p->frame_len : VS_MIN(p->frame_len, hdr_len + p->gso_size);
 }
 
 static void cursor_copy(struct cursor *c, uint8_t *to, uint32_t n)
@@ -162,17 +250,18 @@ static void finish_segment(uint8_t *f, const struct layout *l, uint32_t index, u
                            uint32_t total)
 {
     uint32_t frame_len = l->hdr_len + part, old_l4 = l->hdr_len - l->l4 + total, new_l4 = frame_len - l->l4;
-    uint32_t csum_ofs = l->udp ? UDP_CSUM_OFS : TCP_CSUM_OFS;
+    bool udp = l->proto == PROTO_UDP;
+    uint32_t csum_ofs = udp ? UDP_CSUM_OFS : TCP_CSUM_OFS;
     uint8_t *ip = f + l->l3, *l4 = f + l->l4;
-    if (l->v6) {
-        vs_put_be16(ip + 4, (uint16_t)(frame_len - l->l3 - 40));
+    if (l->version == 6) {
+        vs_put_be16(ip + 4, (uint16_t)(frame_len - l->l3 - IPV6_HLEN));
     } else {
         vs_put_be16(ip + 2, (uint16_t)(frame_len - l->l3));
         vs_put_be16(ip + 4, (uint16_t)(vs_get_be16(ip + 4) + index));
         vs_put_be16(ip + 10, 0);
-        vs_put_be16(ip + 10, (uint16_t)~vs_csum(ip, (uint32_t)(l->l4 - l->l3)));
+        vs_put_be16(ip + 10, (uint16_t)~vs_csum(ip, l->l4 - l->l3));
     }
-    if (l->udp)
+    if (udp)
         vs_put_be16(l4 + 4, (uint16_t)new_l4);
     else
         finish_tcp(l4, index, at, at + part == total);
@@ -186,11 +275,9 @@ static void finish_segment(uint8_t *f, const struct layout *l, uint32_t index, u
 static int segment(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch_len, vs_offload_emit emit,
                    void *ctx)
 {
-    uint8_t hdr[MAX_HDR];
     struct layout l;
     struct cursor c = {.p = p};
-    uint32_t have = vs_packet_copy_out(p, hdr, sizeof hdr);
-    if (find_headers(p, hdr, have, &l) < 0)
+    if (!fits(p, &l))
         return -1;
     uint32_t total = p->frame_len - l.hdr_len, mss = p->gso_size, at = 0;
     if (l.hdr_len + VS_MIN(mss, total) > scratch_len)
@@ -199,7 +286,7 @@ static int segment(const struct vs_packet *p, uint8_t *scratch, uint32_t scratch
     int n = 0;
     do {
         uint32_t part = VS_MIN(mss, total - at);
-        memcpy(scratch, hdr, l.hdr_len);
+        memcpy(scratch, p->data, l.hdr_len);
         cursor_copy(&c, scratch + l.hdr_len, part);
         finish_segment(scratch, &l, (uint32_t)n, at, part, total);
         if (emit(ctx, scratch, l.hdr_len + part))
@@ -215,7 +302,7 @@ int vs_offload_finish(const struct vs_packet *p, uint8_t *scratch, uint32_t scra
 {
     if (p->gso_type != VS_GSO_NONE)
         return segment(p, scratch, scratch_len, emit, ctx);
-    if (p->frame_len > scratch_len || (p->csum == VS_CSUM_PARTIAL && !csum_fits(p, p->frame_len)))
+    if (p->frame_len > scratch_len || vs_offload_check(p) < 0)
         return -1;
     vs_packet_copy_out(p, scratch, p->frame_len);
     if (p->csum == VS_CSUM_PARTIAL)

@@ -3,9 +3,10 @@
 import random
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting, PadN
+from scapy.layers.l2 import ARP, GRE, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from vswitchd.datapath.dp import ffi, lib
@@ -269,7 +270,7 @@ def test_offload_fields_that_do_not_fit_are_refused(name):
     assert finish(p) == (-1, [])
 
 
-# The headers contradict the offload fields: vs_offload_check reads none, finishing refuses.
+# The headers contradict the offload fields.
 TCP_SEG = TCP(sport=1, dport=2)
 CONTRADICTIONS = {
     "ARP type": bytearray(bytes(ETH / V4 / TCP_SEG / Raw(b"x" * 900))),
@@ -279,6 +280,9 @@ CONTRADICTIONS = {
     "fragment": bytearray(bytes(ETH / V4 / TCP_SEG / Raw(b"x" * 900))),
     "data offset small": bytearray(bytes(ETH / V4 / TCP_SEG / Raw(b"x" * 900))),
     "data offset beyond": bytearray(bytes(ETH / V4 / TCP_SEG)),
+    "total length that hides the header from the flow table": bytearray(
+        bytes(ETH / V4 / TCP_SEG / Raw(b"x" * 900))
+    ),
 }
 CONTRADICTIONS["ARP type"][12:14] = b"\x08\x06"
 CONTRADICTIONS["version"][14] = 0x65
@@ -287,14 +291,88 @@ CONTRADICTIONS["protocol"][23] = 17
 CONTRADICTIONS["fragment"][20] = 0x20
 CONTRADICTIONS["data offset small"][46] = 0x40
 CONTRADICTIONS["data offset beyond"][46] = 0xF0
+CONTRADICTIONS["total length that hides the header from the flow table"][16:18] = b"\0\x15"
 
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_headers_that_contradict_the_offload_are_refused(name):
     frame = bytes(CONTRADICTIONS[name])
     p, _keep = packet(frame, csum=PARTIAL, csum_start=34, csum_offset=16, gso_type=TCPV4, gso_size=500)
-    assert lib.vs_offload_check(p) == 0
+    assert lib.vs_offload_check(p) == -1
+    assert lib.vs_offload_header_len(p) == 0
     assert finish(p) == (-1, [])
+
+
+def test_header_and_wire_lengths():
+    p, _keep = gso("v6-vlan", b"d" * 5000, 1000, tcp_options=[("NOP", None)] * 4)
+    assert (lib.vs_offload_header_len(p), lib.vs_offload_wire_len(p)) == (18 + 40 + 24, 1082)
+    p, _keep = gso("v4", b"d" * 500, 1000)
+    assert (lib.vs_offload_header_len(p), lib.vs_offload_wire_len(p)) == (54, 554)
+    p, _keep = gso_udp("v4", b"d" * 500, 100)
+    assert (lib.vs_offload_header_len(p), lib.vs_offload_wire_len(p)) == (42, 142)
+    p, _keep = packet(b"d" * 700)
+    assert (lib.vs_offload_header_len(p), lib.vs_offload_wire_len(p)) == (0, 700)
+
+
+INNER = ETH / IP(src="1.1.1.1", dst="2.2.2.2") / TCP(sport=1, dport=2) / Raw(b"x" * 40)
+TUNNELS = {
+    "VXLAN": (ETH / V4 / UDP(sport=9, dport=4789, chksum=0) / Raw(b"\x08" + bytes(7)) / INNER, 42 + 8 + 34),
+    "IP in IP": (ETH / V4 / INNER[IP], 34 + 20),
+    "GRE with a checksum of its own": (ETH / V4 / GRE(chksum_present=1, chksum=0) / INNER[IP], 34),
+    "MPLS": (Ether(type=0x8847) / Raw(b"\0\0\x11\x40") / INNER[IP], 14 + 4 + 20),
+}
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_a_sum_inside_of_a_tunnel_is_completed(name):
+    stack, start = TUNNELS[name]
+    frame, ofs = bytes(stack), 4 if "GRE" in name else 16
+    p, _keep = packet(frame, csum=PARTIAL, csum_start=start, csum_offset=ofs)
+    assert lib.vs_offload_check(p) == 0
+    n, out = finish(p)
+    want = (reference_csum(frame[start:]) ^ 0xFFFF).to_bytes(2, "big")
+    assert (n, out) == (1, [frame[: start + ofs] + want + frame[start + ofs + 2 :]])
+
+
+ND = IPv6(src="fe80::1", dst="fe80::2", hlim=255) / ICMPv6ND_NS(tgt="fe80::3")
+FORBIDDEN = {  # stack, csum_start, csum_offset: completing would write what the flow table matched
+    "TCP's ports": (ETH / V4 / TCP_SEG, 34, 2),
+    "TCP's flags": (ETH / V4 / TCP_SEG, 34, 12),
+    "an address": (ETH / V4 / TCP_SEG, 14, 16),
+    "the EtherType of a tag": (ETH / Dot1Q(vlan=1) / V4 / TCP_SEG, 14, 2),
+    "TCP's own field, summed from elsewhere": (ETH / V4 / TCP_SEG, 38, 12),
+    "UDP's ports": (ETH / V4 / UDP() / Raw(b"x" * 40), 34, 0),
+    "UDP's length": (ETH / V4 / UDP() / Raw(b"x" * 40), 34, 4),
+    "UDP's ports, from outside of it": (ETH / V4 / UDP() / Raw(b"x" * 40), 40, 65530),
+    "SCTP's ports": (ETH / V4 / SCTP() / Raw(b"x" * 40), 34, 2),
+    "ICMP's type": (ETH / V4 / ICMP() / Raw(b"x" * 40), 34, 0),
+    "ND's target": (ETH / ND, 54, 8),
+    "an IPv6 extension header": (ETH / V6 / IPv6ExtHdrDestOpt() / UDP() / Raw(b"x" * 40), 54, 6),
+    "an IPv6 address": (ETH / V6 / UDP() / Raw(b"x" * 40), 14, 16),
+    "ARP": (ETH / ARP() / Raw(b"x" * 40), 30, 6),
+    "IPv4 over IEEE 802.2": (
+        Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x800) / V4 / UDP(),
+        42,
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_sum_must_not_land_on_what_the_flow_table_matched(name):
+    stack, start, ofs = FORBIDDEN[name]
+    p, _keep = packet(bytes(stack), csum=PARTIAL, csum_start=start, csum_offset=ofs)
+    assert lib.vs_offload_check(p) == -1
+    assert finish(p) == (-1, [])
+
+
+def test_headers_longer_than_the_head_are_refused_with_offloads():
+    """192 bytes are copied on receive; what reaches beyond could change under us."""
+    for options, ok in ((100, True), (140, False)):
+        stack = ETH / V6 / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * options)])
+        frame, start, ofs = partial(stack, UDP(sport=1, dport=2) / Raw(b"x" * 100), 108, 17)
+        p, _keep = packet(frame, csum=PARTIAL, csum_start=start, csum_offset=ofs)
+        assert lib.vs_offload_check(p) == (0 if ok else -1)
 
 
 def test_any_fields_over_any_bytes_neither_crash_nor_overrun():

@@ -137,12 +137,8 @@ static int fill_header(const struct vs_packet *p, struct virtio_net_hdr *h)
     }
     if (p->gso_type == VS_GSO_NONE)
         return 0;
-    if (vs_offload_check(p) < 0)
-        return -1;
-    uint32_t l4_len =
-        p->gso_type == VS_GSO_UDP_L4 ? 8 : (p->data[p->csum_start + 12] >> 4) * 4u; /* TCP's data offset */
-    uint32_t hdr_len = p->csum_start + l4_len;
-    if (hdr_len > p->frame_len)
+    uint32_t hdr_len = vs_offload_header_len(p);
+    if (hdr_len == 0)
         return -1;
     h->gso_type = p->gso_type;
     h->gso_size = p->gso_size;

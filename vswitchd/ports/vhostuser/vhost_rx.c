@@ -1,8 +1,69 @@
 /* vhost_rx.c: from the guest's transmit rings into packets; see vhost_port.h. */
+#include "offload.h"
+#include "vhost_header.h"
 #include "vhost_queue.h"
 
 enum { MIN_FRAME = 14 };   /* an Ethernet header */
 #define NOT_YET UINT32_MAX /* in place of a length: an address of the chain is not known yet */
+
+static uint64_t bit(unsigned feature)
+{
+    return 1ull << feature;
+}
+
+/* Which feature lets the driver ask for this kind of segmentation; 0: none does. */
+static uint64_t gso_features(uint8_t gso_type)
+{
+    uint64_t ecn = gso_type & VS_GSO_ECN ? bit(VS_VIRTIO_NET_F_HOST_ECN) : 0;
+    switch (gso_type & ~VS_GSO_ECN) {
+    case VS_GSO_TCPV4:
+        return bit(VS_VIRTIO_NET_F_HOST_TSO4) | ecn;
+    case VS_GSO_TCPV6:
+        return bit(VS_VIRTIO_NET_F_HOST_TSO6) | ecn;
+    case VS_GSO_UDP_L4:
+        return bit(VS_VIRTIO_NET_F_HOST_USO);
+    default:
+        return 0;
+    }
+}
+
+/* What the driver wants done with the frame (section 5.1.6.2). False: it asks for what was not negotiated, or what the frame is not;
+ * the packet is empty again then. */
+static __attribute__((noinline)) bool take_wishes(const struct vs_vring *r, uint64_t first,
+                                                  const uint8_t *header, struct vs_packet *p)
+{
+    if ((r->features & bit(VS_VIRTIO_NET_F_CSUM)) == 0)
+        return true;
+    struct vs_net_hdr h = vs_net_hdr_complete(first, header);
+    bool ok = true;
+    if (h.flags & VS_NET_HDR_NEEDS_CSUM) {
+        p->csum = VS_CSUM_PARTIAL;
+        p->csum_start = h.csum_start;
+        p->csum_offset = h.csum_offset;
+    }
+    if (h.gso_type != VS_GSO_NONE) {
+        uint64_t needed = gso_features(h.gso_type);
+        ok = needed != 0 && (r->features & needed) == needed;
+        p->gso_type = h.gso_type;
+        p->gso_size = h.gso_size;
+    }
+    ok = ok && vs_offload_check(p) == 0;
+    if (!ok)
+        vs_packet_reset(p, p->port);
+    return ok;
+}
+
+/* The header may be spread over pieces; the chain is longer than it. */
+static void gather_header(const struct vs_chain *c, uint8_t header[10])
+{
+    uint32_t done = 0;
+    for (unsigned i = 0; done < 10; i++) {
+        uint32_t part = VS_MIN(10 - done, c->p[i].len);
+        memcpy(header + done, c->p[i].data, part);
+        done += part;
+    }
+    __asm__ volatile("" ::"r"(header) : "memory");
+}
 
 /* Fill the packet from a frame that starts `skip` bytes into a chain. False: more pieces than a packet can lend. */
 static bool fill_pieces(struct vs_packet *p, const struct vs_chain *c, uint32_t skip)
@@ -29,8 +90,7 @@ static bool fill_pieces(struct vs_packet *p, const struct vs_chain *c, uint32_t 
     return true;
 }
 
-/* One chain into one packet. Returns the frame's length; 0 when it was refused: then *drop says why, or NOT_YET. The header is not even read: no
- * feature that gives it a meaning in this direction is negotiated (section 5.1.6.2.1). */
+/* One chain into one packet. Returns the frame's length; 0 when it was refused: then *drop says why, or NOT_YET. */
 static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigned i, struct vs_packet *p,
                           enum vs_drop *drop)
 {
@@ -51,13 +111,18 @@ static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigne
     if (len < MIN_FRAME || len > VS_MAX_FRAME || !fill_pieces(p, &chain, r->hdr_len))
         return 0;
     p->frame_len = len;
-    return len;
+    uint8_t header[10];
+    gather_header(&chain, header);
+    uint64_t first = vs_net_hdr_load(header);
+    *drop = VS_DROP_RX_BAD_OFFLOAD;
+    return !vs_net_hdr_wants(first) || take_wishes(r, first, header, p) ? len : 0;
 }
 
 /* The usual case: header and frame in one descriptor, contiguous. */
 VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_window *w, unsigned i,
-                                    struct vs_packet *p)
+                                    struct vs_packet *p, enum vs_drop *drop)
 {
+    uint64_t first = vs_net_hdr_load(w->host[i]);
     uint32_t len = w->desc[i].len - r->hdr_len;
     const uint8_t *frame = w->host[i] + r->hdr_len;
     uint32_t head = VS_MIN(len, (uint32_t)VS_HEAD_COPY);
@@ -67,6 +132,10 @@ VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_wi
     if (len > head) {
         p->segs[0] = (struct vs_seg){.data = frame + head, .len = len - head};
         p->n_segs = 1;
+    }
+    if (VS_UNLIKELY(vs_net_hdr_wants(first)) && !take_wishes(r, first, w->host[i], p)) {
+        *drop = VS_DROP_RX_BAD_OFFLOAD;
+        return 0;
     }
     return len;
 }
@@ -109,7 +178,7 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
         uint32_t len = w.desc[i].len;
         if (VS_LIKELY(w.desc[i].flags == 0 && w.len[i] == len && w.host[i] != NULL &&
                       len >= MIN_FRAME + 12u && len <= VS_MAX_FRAME))
-            len = fill_fast(r, &w, i, p);
+            len = fill_fast(r, &w, i, p, &drop);
         else
             len = fill_slow(r, &w, i, p, &drop);
         if (VS_UNLIKELY(len == NOT_YET)) {

@@ -1,6 +1,7 @@
 /* vhost_tx.c: from packets into the guest's receive rings; see vhost_port.h. */
-#include "vhost_queue.h"
 #include "offload.h"
+#include "vhost_header.h"
+#include "vhost_queue.h"
 
 enum { MERGE_MAX = 256 }; /* buffers per frame: a guest that posts tiny ones must not hold the core */
 
@@ -18,8 +19,9 @@ struct filled {
     uint32_t used;
 };
 
-/* Bytes to send, as the packet holds them. */
+/* Bytes to send, as the packet holds them, and the header in front of them. */
 struct source {
+    const struct vs_net_hdr *header;
     const uint8_t *head;
     const struct vs_seg *segs;
     uint32_t head_len;
@@ -67,8 +69,8 @@ static void reader_copy(struct reader *rd, uint8_t *to, uint32_t n)
     }
 }
 
-/* virtio_net_hdr (section 5.1.6): no offloads; num_buffers = 1, mended later. Legacy headers are these bytes cut to 10. */
-static const uint8_t plain_header[12] = {[10] = 1};
+/* No offloads; num_buffers is mended later. Legacy headers are cut to 10 bytes. */
+static const struct vs_net_hdr plain_header = {.num_buffers = 1};
 
 /* Entry of the window for the chain at available index `pos`, or -1 when the guest has none there. */
 static int window_at(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned want)
@@ -93,12 +95,13 @@ static enum put no_buffer(const struct vs_vring *r, const struct vs_window *w, u
 static uint32_t fill_chain(const struct vs_vring *r, const struct vs_chain *c, struct reader *rd,
                            uint32_t *left, bool first, uint8_t *patch[2])
 {
+    const uint8_t *bytes = (const uint8_t *)rd->s->header;
     uint32_t header = first ? 0 : r->hdr_len, used = 0; /* bytes of the header that stand already */
     for (unsigned i = 0; i < c->n && (*left > 0 || header < r->hdr_len); i++) {
         uint8_t *to = c->p[i].data;
         uint32_t room = c->p[i].len;
         for (; room > 0 && header < r->hdr_len; room--, header++, used++) {
-            *to = plain_header[header];
+            *to = bytes[header];
             if (header >= 10)
                 patch[header - 10] = to;
             to++;
@@ -139,8 +142,10 @@ static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct s
     do {
         struct vs_chain chain;
         int i = window_at(r, w, pos, want);
-        if (i < 0 || n == MERGE_MAX)
-            return i < 0 ? no_buffer(r, w, pos) : PUT_TOO_LONG;
+        if (n == MERGE_MAX || n == r->size) /* or all that the ring can hold */
+            return PUT_TOO_LONG;
+        if (i < 0)
+            return no_buffer(r, w, pos);
         enum vs_chain_error error = vs_vring_walk(r, w, (unsigned)i, VS_DESC_WRITE, &chain);
         if (error == (enum vs_chain_error)VS_CHAIN_WAIT)
             return PUT_WAIT;
@@ -172,11 +177,10 @@ static enum put put(struct vs_vring *r, struct vs_window *w, const struct source
                     w->len[i] < r->hdr_len + s->total || w->len[i] > VS_CHAIN_BYTES))
         return put_slow(r, w, s, want);
     uint8_t *to = w->host[i];
-    memcpy(to, plain_header, 8);
     if (VS_LIKELY(r->hdr_len == 12))
-        memcpy(to + 8, plain_header + 8, 4);
+        memcpy(to, s->header, 12);
     else
-        memcpy(to + 8, plain_header + 8, 2);
+        memcpy(to, s->header, 10);
     to += r->hdr_len;
     copy_run(to, s->head, s->head_len);
     to += s->head_len;
@@ -201,45 +205,116 @@ struct finish {
 static int emit_frame(void *ctx, const uint8_t *frame, uint32_t len)
 {
     struct finish *f = ctx;
-    struct source s = {.head = frame, .head_len = len, .total = len};
+    struct source s = {.header = &plain_header, .head = frame, .head_len = len, .total = len};
     f->result = put(f->r, f->w, &s, VS_BATCH);
     if (f->result == PUT_DONE)
         f->bytes += len;
     return f->result == PUT_DONE ? 0 : -1;
 }
 
-/* What became of one packet; *reason is set unless PUT_DONE. */
-static enum put put_packet(struct vs_vring *r, struct vs_window *w, const struct vs_packet *p, unsigned want,
-                           uint64_t *bytes, enum vs_drop *reason)
+/* What the driver must have negotiated to take the packet as it is (section 5.1.6.4). UDP: both, as which of them counts is not looked up. */
+static uint64_t needed_features(const struct vs_packet *p)
 {
-    static const enum vs_drop reasons[] = {
-        [PUT_FULL] = VS_DROP_TX_RING_FULL,
-        [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
-        [PUT_BAD] = VS_DROP_TX_BAD_DESC,
-        [PUT_WAIT] = VS_DROP_TX_RING_FULL,
-    };
-    enum put result;
-    if (VS_UNLIKELY(p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE)) {
-        struct finish f = {.r = r, .w = w, .result = PUT_DONE};
-        if (vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f) < 0 && f.result == PUT_DONE) {
-            *reason = VS_DROP_TX_OFFLOAD;
-            return PUT_BAD;
-        }
-        /* Some segments may be with the guest already: the rest is not tried again, the packet counts as dropped. */
-        result = (f.result == PUT_FULL || f.result == PUT_WAIT) && f.bytes > 0 ? PUT_BAD : f.result;
-        *reason = reasons[f.result];
-        *bytes += result == PUT_DONE ? f.bytes : 0;
-        return result;
+    uint64_t needed = p->csum == VS_CSUM_PARTIAL ? 1ull << VS_VIRTIO_NET_F_GUEST_CSUM : 0;
+    if (p->gso_type & VS_GSO_ECN)
+        needed |= 1ull << VS_VIRTIO_NET_F_GUEST_ECN;
+    switch (p->gso_type & ~VS_GSO_ECN) {
+    case VS_GSO_TCPV4:
+        return needed | 1ull << VS_VIRTIO_NET_F_GUEST_TSO4;
+    case VS_GSO_TCPV6:
+        return needed | 1ull << VS_VIRTIO_NET_F_GUEST_TSO6;
+    case VS_GSO_UDP_L4:
+        return needed | 1ull << VS_VIRTIO_NET_F_GUEST_USO4 | 1ull << VS_VIRTIO_NET_F_GUEST_USO6;
+    default:
+        return needed;
     }
-    struct source s = {.head = p->data,
+}
+
+/* The header that tells the driver of the packet's offloads. False: software has to finish them. */
+static bool pass_on(const struct vs_vring *r, const struct vs_packet *p, struct vs_net_hdr *h)
+{
+    uint64_t needed = needed_features(p);
+    *h = plain_header;
+    if ((r->features & needed) != needed)
+        return false;
+    if (p->csum == VS_CSUM_PARTIAL) {
+        h->flags = VS_NET_HDR_NEEDS_CSUM;
+        h->csum_start = p->csum_start;
+        h->csum_offset = p->csum_offset;
+    } else if (p->csum == VS_CSUM_VALID && (r->features & 1ull << VS_VIRTIO_NET_F_GUEST_CSUM) != 0) {
+        h->flags = VS_NET_HDR_DATA_VALID;
+    }
+    if (p->gso_type != VS_GSO_NONE) {
+        h->gso_type = p->gso_type;
+        h->gso_size = p->gso_size;
+        h->hdr_len = (uint16_t)vs_offload_header_len(p);
+        return h->hdr_len != 0;
+    }
+    return true;
+}
+
+static const enum vs_drop reasons[] = {
+    [PUT_FULL] = VS_DROP_TX_RING_FULL,
+    [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
+    [PUT_BAD] = VS_DROP_TX_BAD_DESC,
+    [PUT_WAIT] = VS_DROP_TX_RING_FULL,
+};
+
+static enum put put_whole(struct vs_vring *r, struct vs_window *w, const struct vs_packet *p,
+                          const struct vs_net_hdr *h, unsigned want)
+{
+    struct source s = {.header = h,
+                       .head = p->data,
                        .segs = p->segs,
                        .head_len = p->head_len,
                        .n_segs = p->n_segs,
                        .total = p->frame_len};
-    result = put(r, w, &s, want);
+    return put(r, w, &s, want);
+}
+
+/* A packet with offloads: passed on, or finished here. Also finished is what is too long for the buffers of a driver that takes segmentable
+ * packets, but does not post what section 5.1.6.3.1 wants it to. */
+static __attribute__((noinline)) enum put put_offload(struct vs_vring *r, struct vs_window *w,
+                                                      const struct vs_packet *p, unsigned want,
+                                                      uint64_t *bytes, enum vs_drop *reason)
+{
+    struct vs_net_hdr h;
+    if (pass_on(r, p, &h)) {
+        enum put result = put_whole(r, w, p, &h, want);
+        *bytes += result == PUT_DONE ? p->frame_len : 0;
+        *reason = reasons[result];
+        if (result != PUT_TOO_LONG || p->gso_type == VS_GSO_NONE)
+            return result;
+    }
+    struct finish f = {.r = r, .w = w, .result = PUT_DONE};
+    if (vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f) < 0 && f.result == PUT_DONE) {
+        *reason = VS_DROP_TX_OFFLOAD;
+        return PUT_BAD;
+    }
+    *reason = reasons[f.result];
+    if (f.result == PUT_DONE)
+        *bytes += f.bytes;
+    /* Some segments may be with the guest already: the rest is not tried again, the packet counts as dropped. */
+    return (f.result == PUT_FULL || f.result == PUT_WAIT) && f.bytes > 0 ? PUT_BAD : f.result;
+}
+
+/* What became of one packet; *reason is set unless PUT_DONE. */
+static enum put put_packet(struct vs_vring *r, struct vs_window *w, const struct vs_packet *p, unsigned want,
+                           uint64_t *bytes, enum vs_drop *reason)
+{
+    if (VS_UNLIKELY(p->csum != VS_CSUM_NONE || p->gso_type != VS_GSO_NONE))
+        return put_offload(r, w, p, want, bytes, reason);
+    enum put result = put_whole(r, w, p, &plain_header, want);
     *reason = reasons[result];
-    *bytes += result == PUT_DONE ? s.total : 0;
+    *bytes += result == PUT_DONE ? p->frame_len : 0;
     return result;
+}
+
+/* A packet that is going to be segmented is as long as its segments. */
+static bool longer_than(const struct vs_packet *p, uint32_t max_frame)
+{
+    return VS_UNLIKELY(p->frame_len > max_frame) &&
+           (p->gso_type == VS_GSO_NONE || vs_offload_wire_len(p) > max_frame);
 }
 
 /* Send until the guest is short of buffers. Returns how many packets are dealt with: sent or dropped for another reason. */
@@ -253,7 +328,7 @@ static int send_some(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_
     for (; i < n; i++) {
         enum vs_drop reason = VS_DROP_TX_TOO_LONG;
         enum put result = PUT_TOO_LONG;
-        if (VS_LIKELY(pkts[i]->frame_len <= max_frame || pkts[i]->gso_type != VS_GSO_NONE))
+        if (!longer_than(pkts[i], max_frame))
             result = put_packet(r, &w, pkts[i], (unsigned)(n - i), &bytes, &reason);
         if (VS_LIKELY(result == PUT_DONE)) {
             sent++;

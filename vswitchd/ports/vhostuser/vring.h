@@ -92,6 +92,9 @@ enum {
     VS_VIRTIO_NET_F_GUEST_TSO4 = 7,
     VS_VIRTIO_NET_F_GUEST_TSO6 = 8,
     VS_VIRTIO_NET_F_GUEST_ECN = 9,
+    VS_VIRTIO_NET_F_HOST_TSO4 = 11,
+    VS_VIRTIO_NET_F_HOST_TSO6 = 12,
+    VS_VIRTIO_NET_F_HOST_ECN = 13,
     VS_VIRTIO_NET_F_MRG_RXBUF = 15,
     VS_VIRTIO_F_INDIRECT_DESC = 28,
     VS_VIRTIO_F_EVENT_IDX = 29,
@@ -100,8 +103,10 @@ enum {
     VS_VIRTIO_F_RING_PACKED = 34,
     VS_VIRTIO_NET_F_GUEST_USO4 = 54,
     VS_VIRTIO_NET_F_GUEST_USO6 = 55,
-    VS_RING_MAX = 32768,      /* section 2.7: the largest queue size */
-    VS_MAX_PIECES = 40,       /* 64 KB in 4 KB pages, twice, and some */
+    VS_VIRTIO_NET_F_HOST_USO = 56,
+    VS_RING_MAX = 32768, /* section 2.7: the largest queue size */
+    VS_MAX_PIECES =
+        56, /* 64 KB in what was received in frames of 1,448 bytes, the finest that drivers do, and headers */
     VS_CHAIN_BYTES = 1 << 20, /* no buffer of a network device is longer */
     VS_LIST_MAX =
         1024, /* packed: descriptors of a list; many more than VS_MAX_PIECES, few enough to count for each packet */
