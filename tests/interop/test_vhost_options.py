@@ -85,19 +85,20 @@ def test_modes_and_mistakes(place, stack):
         path = switch.add_vhost(BR, "v1", 1)
         switch.vsctl("set", "Interface", "v1", "options:socket-mode=0660", "options:socket-group=12345")
         assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o660, 12345)
-        other = connect(stack, switch.add_vhost(BR, "v2", 2))
-        rows = {"features-off": "no-such", "socket-group": "no-such", "socket-mode": "9", "vhost-socket": "x"}
+        front, other = connect(stack, path), connect(stack, switch.add_vhost(BR, "v2", 2))
+        rows = {"features-off": "no-such", "socket-group": "no-such", "socket-mode": "9"}
         for option, value in rows.items():
             words = ["--", "set", "Interface", "v1", f"options:{option}={value}"]
             done = run(switch._words("vsctl", "--timeout=30", *words), check=False)
             assert "Traceback" not in done.stderr
             error = switch.vsctl("get", "Interface", "v1", "error")
             assert f"options:{option}" in error
+            assert offered(front)
             switch.vsctl("remove", "Interface", "v1", "options", option)
             if option == "socket-group":
                 switch.vsctl("set", "Interface", "v1", "options:socket-group=0")
             assert switch.vsctl("get", "Interface", "v1", "error") == "[]"
-        connect(stack, path)
+        assert switch.metrics()["vs_vhost_reconnects_total"] == [({"port": "v1"}, 0.0), ({"port": "v2"}, 0.0)]
         offered(other)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import stat
 import struct
 
 import pytest
@@ -11,6 +12,7 @@ from vhostuser_world import bounce, check_echo, run, until
 from vswitchd.datapath.dp import lib
 from vswitchd.ports.base import PortConfig, PortError, types
 from vswitchd.ports.vhostuser import CLIENT, SERVER, sockets
+from vswitchd.ports.vhostuser.features import DEFAULT
 from vswitchd.ports.vhostuser.messages import Request
 
 
@@ -233,10 +235,41 @@ def test_reconfigure(tmp_path):
         assert front.rings[0].received() == []  # longer than the MTU
         check_echo(front, port)
         assert not port.reconfigure(PortConfig("vh0", CLIENT, {"vhost-server-path": "/x"}))
-        with pytest.raises(PortError, match="tx-retries-max=33 is not a number from 0 to 32"):
-            port.reconfigure(PortConfig("vh0", SERVER, {"tx-retries-max": "33"}))
+        assert not port.reconfigure(PortConfig("vh0", SERVER, {"vhost-socket": "/x"}))
 
     run(tmp_path, main)
+
+
+def test_a_mistake_does_not_unplug_the_guest(tmp_path, caplog):
+    """It is told, the port runs on as before, and the next good word counts."""
+    text = "port vh0: options:tx-retries-max=33 is not a number from 0 to 32"
+
+    async def main(world):
+        port = world.port(options={"socket_mode": "0640"})
+        front = await world.front()
+        wrong = {"tx-retries-max": "33", "socket-mode": "0666", "features-off": "in_order"}
+        assert port.reconfigure(PortConfig("vh0", SERVER, wrong, mtu_request=1000))
+        assert port.status().info["error"] == text
+        assert [r.message for r in caplog.records] == [f"{text}; the port runs on as before"]
+        assert port.status().mtu == 1000
+        assert stat.S_IMODE((tmp_path / "vh0").stat().st_mode) == 0o640
+        assert port._options.offer == DEFAULT
+        check_echo(front, port)
+        assert port.reconfigure(PortConfig("vh0", SERVER, {"socket-mode": "0666"}))
+        assert "error" not in port.status().info
+        assert stat.S_IMODE((tmp_path / "vh0").stat().st_mode) == 0o666
+        check_echo(front, port)
+
+    run(tmp_path, main)
+
+
+def test_a_mistake_in_a_new_port(tmp_path):
+    async def main(world):
+        with pytest.raises(PortError, match=r"port vh0: options:tx-retries-max=33 is not a number"):
+            world.port(options={"tx_retries_max": "33"})
+
+    run(tmp_path, main)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_header_of_answers(tmp_path):

@@ -45,6 +45,7 @@ class VhostPort:
         self._negotiated = False
         self._connects = 0
         self._since = 0.0
+        self._error = ""
         self._seen: object = None
         self._broken: set[int] = set()
         self._rings = 0  # up to the highest that ever ran: those have counters
@@ -73,20 +74,30 @@ class VhostPort:
         lib.vs_vhost_set_max_frame(self.handle, 0xFFFFFFFF if mtu is None else mtu + _L2_OVERHEAD)
 
     def reconfigure(self, config: PortConfig) -> bool:
-        """Apply all but another type or address in place; those take a new port. Raises PortError.
+        """Apply all but another type or address in place; those take a new port.
 
-        What is offered changes with the front-end's next connection: one that is connected has negotiated.
+        What is offered changes with the front-end's next connection: one that is connected has negotiated. An
+        option that is not valid is told in column `error`, and the port runs on as before: nobody means to
+        unplug a guest by a typing error.
         """
-        asked = options.read(config, self._env.run_dir)
-        if config.type != self.config.type or asked.address != self._options.address:
+        if config.type != self.config.type:
             return False
-        if isinstance(self._socket, Listener):
-            self._socket.set_access(asked.access)
-        else:
-            self._socket.longest = asked.longest_wait
+        self.config = config
+        try:
+            asked = options.read(config, self._env.run_dir)
+            if asked.address != self._options.address:
+                return False
+            if isinstance(self._socket, Listener):
+                self._socket.set_access(asked.access)
+            else:
+                self._socket.longest = asked.longest_wait
+            self._error = ""
+        except PortError as error:
+            log.warning("%s; the port runs on as before", error)
+            self._error, asked = str(error), self._options
         if asked.offer != self._options.offer and self._connection is not None:
             log.info("%s: the changed features take effect when the front-end connects again", config.name)
-        self.config, self._options = config, asked
+        self._options = asked
         self._apply()
         return True
 
@@ -214,6 +225,7 @@ class VhostPort:
             connects=self._connects,
             rings=self._rings,
             faults=self._faults.total,
+            error=self._error,
         )
         return PortStatus(
             link_up=self._link_up(),

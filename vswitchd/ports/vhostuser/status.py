@@ -58,10 +58,12 @@ class View:
     """Rings up to the highest that ever ran: those have counters."""
     faults: int
     """Mappings of guest memory that went away under the switch (faults.py)."""
+    error: str = ""
+    """What is wrong with the options; the port runs with those that it had before."""
 
 
 def info(view: View) -> dict[str, str]:
-    """Return column `status`."""
+    """Return column `status`. Key `error` is what column `error` shows."""
     sizes = view.device.sizes
     facts = {
         "driver_name": "vhost-user",
@@ -72,6 +74,8 @@ def info(view: View) -> dict[str, str]:
         "num_of_vrings": str(len(sizes)),
         "numa": "0",
     }
+    if view.error:
+        facts["error"] = view.error
     if view.state is not None:
         facts |= negotiated(view.state)
         # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
