@@ -9,6 +9,7 @@
  * What must hold: no byte outside guest memory is touched; each packet offered is sent or dropped once; each chain taken is given back;
  * what was received is as long as it says and readable.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,8 +17,9 @@
 
 enum {
     RING = 16,
-    PART = 0x2000, /* bytes of each region */
-    DESC = 0,      /* where things lie in the first region */
+    PART = 0x2000,    /* bytes of each region */
+    DESC = 0,         /* where things lie in the first region */
+    SLOTS_TX = 0x100, /* packed; the other one lies at DESC */
     AVAIL_RX = 0x200,
     AVAIL_TX = 0x280,
     USED_RX = 0x300,
@@ -88,7 +90,8 @@ static void send(struct vs_port *port, uint32_t len, bool partial, struct vs_por
     require(c->tx_packets + drops(c, VS_N_RX_DROPS, VS_N_DROPS) == before + 1, "a packet was not counted");
 }
 
-/* Byte 0 chooses features, 1 where a part of memory is missing; the rest is memory. */
+/* Byte 0 chooses features, byte 1 whether a part of memory is missing and, of packed rings, where they begin and how long they are; the
+ * rest is memory. */
 static void lay(uint8_t *first, uint8_t *second, const uint8_t *data, size_t size)
 {
     memset(first, 0, PART);
@@ -100,27 +103,36 @@ static void lay(uint8_t *first, uint8_t *second, const uint8_t *data, size_t siz
     memset(first + USED_RX, 0, TABLE - USED_RX); /* we start at used index 0 */
 }
 
-static struct vs_vring_config config(uint64_t features, uint64_t avail, uint64_t used)
+static struct vs_vring_config config(uint64_t features, uint8_t shape, bool tx)
 {
+    bool packed = (features >> VS_VIRTIO_F_RING_PACKED & 1) != 0;
+    uint32_t size = packed && (shape & 0x40) != 0 ? 13 : RING;
     return (struct vs_vring_config){
         .features = features,
-        .desc = 0x100000 + DESC,
-        .avail = 0x100000 + avail,
-        .used = 0x100000 + used,
-        .size = RING,
+        .desc = 0x100000 + (packed && tx ? SLOTS_TX : DESC),
+        .avail = 0x100000 + (tx ? AVAIL_TX : AVAIL_RX),
+        .used = 0x100000 + (tx ? USED_TX : USED_RX),
+        .size = size,
+        .base = (shape >> 1 & 15) % size | ((shape & 0x20) == 0 ? VS_SLOT_WRAP : 0),
         .kick_fd = -1,
-        .call_fd = -1,
+        .call_fd = (shape & 0x80) != 0
+                       ? INT_MAX
+                       : -1, /* no such descriptor: whether to call is found out, nobody hears it */
         .err_fd = -1,
     };
 }
 
-static void stop(struct vs_port *port, unsigned ring)
+static void stop(struct vs_port *port, unsigned ring, bool packed)
 {
     struct vs_vhost_ring_info info;
     vs_vhost_ring_info(port, ring, &info);
     require(vs_vhost_ring_unpublish(port, ring) == 1, "a ring did not run");
-    int base = vs_vhost_ring_reap(port, ring);
-    require((uint16_t)base == (uint16_t)info.stats.chains, "a chain that was taken was not given back");
+    int64_t base = vs_vhost_ring_reap(port, ring);
+    if (packed)
+        require((base & 0xffff) == base >> 16 && (base & VS_SLOT_INDEX) < info.size,
+                "a list that was taken was not given back");
+    else
+        require(base == (uint16_t)info.stats.chains, "a chain that was taken was not given back");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -137,11 +149,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t features = (uint64_t)(data[0] & 1) << VS_VIRTIO_NET_F_MRG_RXBUF |
                         (uint64_t)(data[0] >> 1 & 1) << VS_VIRTIO_F_VERSION_1 |
                         (uint64_t)(data[0] >> 2 & 1) << VS_VIRTIO_F_INDIRECT_DESC |
-                        (uint64_t)(data[0] >> 3 & 1) << VS_VIRTIO_F_EVENT_IDX;
+                        (uint64_t)(data[0] >> 3 & 1) << VS_VIRTIO_F_EVENT_IDX |
+                        (uint64_t)(data[0] >> 4 & 1) << VS_VIRTIO_F_RING_PACKED;
+    bool packed = (data[0] >> 4 & 1) != 0;
     int error;
     lay(first, second, data + 2, size - 2);
     struct vs_guest_mem *mem = vs_guest_mem_new(rows, data[1] & 1 ? 1 : 2, &error);
-    struct vs_vring_config rx = config(features, AVAIL_RX, USED_RX), tx = config(features, AVAIL_TX, USED_TX);
+    struct vs_vring_config rx = config(features, data[1], false), tx = config(features, data[1], true);
     require(mem != NULL && vs_vhost_ring_start(port, 1, mem, &rx) == 0 &&
                 vs_vhost_ring_start(port, 0, mem, &tx) == 0,
             "the rings do not start");
@@ -153,8 +167,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)port->ops->rx_arm(port, 0);
     port->ops->rx_disarm(port, 0);
     receive(port, c);
-    stop(port, 0);
-    stop(port, 1);
+    stop(port, 0, packed);
+    stop(port, 1, packed);
     port->ops->destroy(port);
     vs_guest_mem_free(mem);
     free(c);
@@ -175,9 +189,10 @@ static uint32_t draw(uint32_t below)
 /* Change a few fields to values that are on some edge. */
 static void mutate(uint8_t *data, size_t size)
 {
-    static const uint64_t edges[] = {0,        1,      2,          4,          6,         7,    12,
-                                     15,       16,     17,         0x800,      PART - 8,  PART, 2 * PART - 1,
-                                     2 * PART, 0xffff, 0x7fffffff, 0xffffffff, UINT64_MAX};
+    static const uint64_t edges[] = {0,          1,          2,         4,     6,        7,      12,
+                                     15,         16,         17,        0x800, PART - 8, PART,   2 * PART - 1,
+                                     2 * PART,   0x80,       0x81,      0x82,  0x8000,   0x8080, 0xffff,
+                                     0x7fffffff, 0xffffffff, UINT64_MAX};
     for (uint32_t k = 1 + draw(6); k > 0; k--) {
         uint32_t width = 1u << draw(4), at = draw((uint32_t)size);
         at -= at > 2 ? (at - 2) % width : 0;

@@ -357,7 +357,8 @@ static inline void vs_packed_push(struct vs_vring *r, const struct vs_token *t, 
         r->first_slot = t->slot;
         r->first_flags = flags;
     } else {
-        __atomic_store_n(&d->flags, flags, __ATOMIC_RELEASE);
+        __atomic_store_n(&d->flags, flags,
+                         __ATOMIC_RELAXED); /* the flush's release is for all: it comes first to the driver */
     }
     r->used_slot = vs_slot_add(r, t->slot, t->count);
     vs_vring_log(r, d, sizeof *d);
