@@ -30,6 +30,7 @@ class Bench:
     """A session on a real port, and a guest."""
 
     def __init__(self, guest=None, size=64):
+        self.others = mappings()
         self.handle = lib.vs_vhost_new(b"bench")
         self.device = CoreDevice("bench", self.handle)
         self.session = Session(self.device, DEFAULT)
@@ -58,6 +59,9 @@ class Bench:
     def rx(self):
         got = lib.vs_port_test_rx(self.handle, 0, 32, self.frames, 2048, self.lens, self.counters)
         return [bytes(ffi.buffer(self.frames + 2048 * i, self.lens[i])) for i in range(got)]
+
+    def mappings(self):
+        return mappings() - self.others
 
     def close(self):
         self.session.close()
@@ -100,12 +104,16 @@ def test_questions(bench):
 
 
 def test_frames_pass_once_all_is_set(bench):
+    """What is sent on a ring that is started but disabled is taken and dropped; before that, it waits."""
     b = bench()
-    b.rings[1].send(b"x" * 60)
+    b.rings[1].send(b"w" * 60)
     for data, fds in fe.set_up(b.guest, b.rings, FEATURES, b.eventfds):
         assert b.rx() == []
+        if b.session.discarding:
+            assert b.rings[1].used_idx() == 1
         b.send(data, fds)
     assert b.session.running == {0, 1}
+    b.rings[1].send(b"x" * 60)
     assert b.rx() == [b"x" * 60]
 
 
@@ -122,12 +130,17 @@ def test_disable_and_enable_keep_the_place(bench):
     b.start()
     b.rings[1].send(b"a" * 60)
     assert b.rx() == [b"a" * 60]
-    b.rings[1].send(b"b" * 60)
     b.ask(Request.SET_VRING_ENABLE, fe.state(1, 0))
-    assert b.session.running == {0}
+    assert (b.session.running, b.session.discarding) == ({0}, {1})
+    b.rings[1].send(b"b" * 60)
     assert b.rx() == []
+    assert b.rings[1].used_idx() == 2
     b.ask(Request.SET_VRING_ENABLE, fe.state(1, 1))
-    assert b.rx() == [b"b" * 60]
+    b.rings[1].send(b"c" * 60)
+    assert b.rx() == [b"c" * 60]
+    b.rings[0].post(2000)
+    b.ask(Request.SET_VRING_ENABLE, fe.state(0, 0))
+    assert (b.session.running, b.session.discarding) == ({1}, set())
 
 
 def test_get_vring_base_stops_exactly(bench):
@@ -186,9 +199,9 @@ def test_new_memory_table_restarts_rings(bench):
     b.rings[1].send(b"x" * 60)
     assert b.rx() == [b"x" * 60]
     b.rings[1].send(b"y" * 60)
-    assert mappings() == 2  # the guest's and ours
+    assert b.mappings() == 2  # the guest's and ours
     b.ask(Request.SET_MEM_TABLE, fe.memory(b.guest), [r.fd for r in b.guest.regions])
-    assert mappings() == 2
+    assert b.mappings() == 2
     assert b.rx() == [b"y" * 60]
 
 
@@ -265,7 +278,7 @@ def test_close_is_idempotent(bench):
     b.start()
     b.session.close()
     assert b.session.running == set()
-    assert mappings() == 1
+    assert b.mappings() == 1
     b.session.close()
 
 

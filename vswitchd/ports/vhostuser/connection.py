@@ -8,6 +8,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from vswitchd.ports.vhostuser.channel import Channel
 from vswitchd.ports.vhostuser.errors import ProtocolError
 from vswitchd.ports.vhostuser.frames import MAX_FDS, close_fds
 
@@ -53,7 +54,9 @@ class Connection:
         self._handled = handled
         self._closed = closed
         self._unsent = b""
+        self._unsent_fds: list[int] = []  # go with the first byte
         self._open = True
+        self._channel = Channel(session, name)
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
@@ -65,6 +68,8 @@ class Connection:
         self._open = False
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
+        self._channel.close()
+        close_fds(self._unsent_fds)
         self.session.close()
         self._sock.close()
         self._closed(self)
@@ -99,15 +104,17 @@ class Connection:
             self.close()
             return False
         answer = self.session.receive(data, fds)
+        self._channel.sync()
         if answer:
             self._unsent += answer
+            self._unsent_fds = self.session.take_answer_fds()
             self._writable()
         return not self._unsent
 
     def _writable(self) -> None:
         """Send what can be sent. Nothing is read before all is: who reads no answers gets none."""
         try:
-            sent = self._sock.send(self._unsent, socket.MSG_NOSIGNAL)
+            sent = self._send()
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -121,3 +128,14 @@ class Connection:
         else:
             self._loop.remove_writer(self._sock)
             self._loop.add_reader(self._sock, self._readable)
+
+    def _send(self) -> int:
+        """Raises OSError."""
+        flags = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
+        if not self._unsent_fds:
+            return self._sock.send(self._unsent, flags)
+        rights = array.array("i", self._unsent_fds)
+        sent = self._sock.sendmsg([self._unsent], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags)
+        fds, self._unsent_fds = self._unsent_fds, []
+        close_fds(fds)
+        return sent

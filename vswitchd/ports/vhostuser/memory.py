@@ -1,4 +1,8 @@
-"""Guest memory as the front-end describes it: regions, kinds of addresses, checks before mapping."""
+"""Guest memory as the front-end describes it: kinds of addresses, regions, translations, and checks before use.
+
+Three kinds of addresses are three types, so that they cannot be mixed up. Addresses of our own are a fourth thing: pointers,
+which stay inside device.py.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Gpa = NewType("Gpa", int)
-"""Guest physical address: what descriptors hold."""
+"""Guest physical address: what descriptors hold without ACCESS_PLATFORM."""
 Uva = NewType("Uva", int)
-"""Address in the front-end's own space: what SET_VRING_ADDR holds."""
+"""Address in the front-end's own space: what SET_VRING_ADDR holds without ACCESS_PLATFORM, and what an IOVA becomes."""
+Iova = NewType("Iova", int)
+"""Address that the guest programmed into its IOMMU: what descriptors and SET_VRING_ADDR hold under ACCESS_PLATFORM."""
 
 MAX_REGIONS = 32  # VS_GUEST_REGIONS
 _TOP = 1 << 64
@@ -39,6 +45,61 @@ class Region:
 
     def __str__(self) -> str:
         return f"region {self.gpa:#x}+{self.size:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Addresses from `first` to `last`, which is in it: so the last page of all has no end that overflows."""
+
+    first: int
+    last: int
+
+    def overlaps(self, other: Span) -> bool:
+        """Say whether any address is in both."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """`size` bytes from an IOVA on are at this address of the front-end. Not checked yet."""
+
+    iova: Iova
+    size: int
+    uva: Uva
+    perm: int
+    """READ, WRITE or both: what we may do."""
+
+    @property
+    def span(self) -> Span:
+        """The IOVAs."""
+        return Span(self.iova, self.iova + self.size - 1)
+
+
+READ, WRITE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An IOVA that is not in the cache, and for what it is wanted."""
+
+    iova: Iova
+    perm: int
+
+
+def check_translation(entry: Translation) -> None:
+    """Raise RequestError unless the entry is whole and allows something. Whether it leads to memory, the table tells."""
+    if entry.size == 0:
+        raise RequestError(f"translation of {entry.iova:#x} is empty")
+    if entry.iova + entry.size > _TOP or entry.uva + entry.size > _TOP:
+        raise RequestError(f"translation {entry.iova:#x}+{entry.size:#x} wraps around")
+    if entry.perm not in (READ, WRITE, READ | WRITE):
+        raise RequestError(f"translation of {entry.iova:#x} has permissions {entry.perm:#x}")
+
+
+def invalidated(iova: int, size: int) -> Span:
+    """Return what an invalidation covers. What would wrap ends at the top, and a size of 0 is 2^64: more is gone, never less."""
+    last = iova + (size or _TOP) - 1
+    return Span(iova, min(last, _TOP - 1))
 
 
 def _overlap(a: int, a_size: int, b: int, b_size: int) -> bool:

@@ -2,8 +2,11 @@
 
 Everything that can be checked of a request without knowing the device stands in its row: payload layout,
 descriptors, needed features, whether a ring is named, what is answered. The engine (session.py) checks all of
-it before a handler runs, and the malformed-message tests are generated from the same rows. Numbers are in the
-machine's byte order, as the protocol says.
+it before a handler runs, and the malformed-message tests are generated from the same rows.
+
+Left out on purpose, so refused as unknown: SET_VRING_ENDIAN (23; rings are of our own byte order, CROSS_ENDIAN is not
+offered), GET_CONFIG and SET_CONFIG (24, 25; QEMU and virtio-user keep the configuration space of a network device
+themselves), crypto, GPU, shared objects and device state (26, 27, 33, 41 and up).
 """
 
 from __future__ import annotations
@@ -11,26 +14,39 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
 
-from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.features import Protocol, Virtio
-from vswitchd.ports.vhostuser.memory import MAX_REGIONS, Region
+from vswitchd.ports.vhostuser.payloads import (
+    MAX_PAYLOAD,
+    STATE_LAYOUT,
+    U64_LAYOUT,
+    Body,
+    MemoryTable,
+    Payload,
+    VringFd,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = [
+    "HEADER",
+    "MAX_PAYLOAD",
+    "NEED_REPLY",
+    "REPLY",
+    "TABLE",
+    "VERSION",
+    "VERSION_MASK",
+    "Answer",
+    "Fds",
+    "Payload",
+    "Request",
+    "Row",
+    "reply",
+    "reply_state",
+    "reply_u64",
+]
 
 HEADER = struct.Struct("=III")
 VERSION = 1
 VERSION_MASK, REPLY, NEED_REPLY = 3, 4, 8
-
-_U64 = struct.Struct("=Q")
-_STATE = struct.Struct("=II")
-_ADDR = struct.Struct("=IIQQQQ")
-_COUNT = struct.Struct("=II")
-_REGION = struct.Struct("=QQQQ")
-MAX_PAYLOAD = _COUNT.size + MAX_REGIONS * _REGION.size
-NOFD = 1 << 8
 
 
 class Request(IntEnum):
@@ -41,6 +57,8 @@ class Request(IntEnum):
     SET_OWNER = 3
     RESET_OWNER = 4
     SET_MEM_TABLE = 5
+    SET_LOG_BASE = 6
+    SET_LOG_FD = 7
     SET_VRING_NUM = 8
     SET_VRING_ADDR = 9
     SET_VRING_BASE = 10
@@ -52,129 +70,19 @@ class Request(IntEnum):
     SET_PROTOCOL_FEATURES = 16
     GET_QUEUE_NUM = 17
     SET_VRING_ENABLE = 18
+    SEND_RARP = 19
     NET_SET_MTU = 20
+    SET_BACKEND_REQ_FD = 21
+    IOTLB_MSG = 22
+    GET_INFLIGHT_FD = 31
+    SET_INFLIGHT_FD = 32
     RESET_DEVICE = 34
+    VRING_KICK = 35
     GET_MAX_MEM_SLOTS = 36
     ADD_MEM_REG = 37
     REM_MEM_REG = 38
     SET_STATUS = 39
     GET_STATUS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Empty:
-    """No payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class U64:
-    """A number."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class VringState:
-    """A ring and a number."""
-
-    index: int
-    num: int
-
-
-@dataclass(frozen=True, slots=True)
-class VringAddr:
-    """Where the three parts of a ring are, as addresses of the front-end."""
-
-    index: int
-    flags: int
-    desc: int
-    used: int
-    avail: int
-    log: int
-
-
-@dataclass(frozen=True, slots=True)
-class VringFd:
-    """A ring, and whether a descriptor comes with the message."""
-
-    index: int
-    nofd: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryTable:
-    """All regions of the guest's memory."""
-
-    regions: tuple[Region, ...]
-
-
-Body = Empty | U64 | VringState | VringAddr | VringFd | MemoryTable | Region
-
-
-def _size(payload: bytes, size: int) -> None:
-    if len(payload) != size:
-        raise RequestError(f"payload of {len(payload)} bytes instead of {size}")
-
-
-def _empty(payload: bytes) -> Body:
-    _size(payload, 0)
-    return Empty()
-
-
-def _u64(payload: bytes) -> Body:
-    _size(payload, _U64.size)
-    return U64(*_U64.unpack(payload))
-
-
-def _state(payload: bytes) -> Body:
-    _size(payload, _STATE.size)
-    return VringState(*_STATE.unpack(payload))
-
-
-def _addr(payload: bytes) -> Body:
-    _size(payload, _ADDR.size)
-    return VringAddr(*_ADDR.unpack(payload))
-
-
-def _vring_fd(payload: bytes) -> Body:
-    _size(payload, _U64.size)
-    (value,) = _U64.unpack(payload)
-    if value >> 9:
-        raise RequestError(f"unknown bits in ring number {value:#x}")
-    return VringFd(value & 0xFF, bool(value & NOFD))
-
-
-def _memory(payload: bytes) -> Body:
-    if len(payload) < _COUNT.size:
-        raise RequestError(f"payload of {len(payload)} bytes for a memory table")
-    count, _padding = _COUNT.unpack_from(payload)
-    if not 1 <= count <= MAX_REGIONS:
-        raise RequestError(f"{count} memory regions instead of 1 to {MAX_REGIONS}")
-    _size(payload, _COUNT.size + count * _REGION.size)
-    rows = _REGION.iter_unpack(payload[_COUNT.size :])
-    return MemoryTable(tuple(Region.of_wire(*row) for row in rows))
-
-
-def _region(payload: bytes) -> Body:
-    _size(payload, _U64.size + _REGION.size)
-    return Region.of_wire(*_REGION.unpack_from(payload, _U64.size))
-
-
-class Payload(Enum):
-    """Payload layouts and their decoders."""
-
-    EMPTY = (_empty,)
-    U64 = (_u64,)
-    STATE = (_state,)
-    ADDR = (_addr,)
-    VRING_FD = (_vring_fd,)
-    MEMORY = (_memory,)
-    REGION = (_region,)
-
-    def decode(self, payload: bytes) -> Body:
-        """Parse; raises RequestError."""
-        decoder: Callable[[bytes], Body] = self.value[0]
-        return decoder(payload)
 
 
 class Fds(Enum):
@@ -198,11 +106,18 @@ class Fds(Enum):
 
 
 class Answer(Enum):
-    """What is answered: an acknowledgement when asked for, or a payload of its own."""
+    """What is answered: an acknowledgement when asked for, or always something."""
 
-    ACK = "ack"
-    U64 = "u64"
+    ACK = "an acknowledgement when asked for"
+    RESULT = "always an acknowledgement"
+    EMPTY = "always: an acknowledgement when asked for, else no payload"
+    U64 = "a number"
     STATE = "vring state"
+    OWN = "what the handler says"
+
+    def may_refuse(self, *, asked: bool) -> bool:
+        """Say whether a refusal can be told; otherwise it ends the connection. `asked`: NEED_REPLY, and negotiated."""
+        return self is Answer.RESULT or (asked and self in (Answer.ACK, Answer.EMPTY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +143,9 @@ _ROWS = (
     Row(Request.SET_OWNER),
     Row(Request.RESET_OWNER),
     Row(Request.SET_MEM_TABLE, Payload.MEMORY, Fds.PER_REGION),
+    # "Reply payload: N/A", but it is one of those that require a reply: QEMU reads one of any length.
+    Row(Request.SET_LOG_BASE, Payload.LOG, Fds.ONE, Answer.EMPTY, protocol=Protocol.LOG_SHMFD),
+    Row(Request.SET_LOG_FD, fds=Fds.ONE),
     Row(Request.SET_VRING_NUM, Payload.STATE),
     Row(Request.SET_VRING_ADDR, Payload.ADDR),
     Row(Request.SET_VRING_BASE, Payload.STATE),
@@ -239,8 +157,15 @@ _ROWS = (
     Row(Request.SET_PROTOCOL_FEATURES, Payload.U64),
     Row(Request.GET_QUEUE_NUM, answer=Answer.U64, protocol=Protocol.MQ),
     Row(Request.SET_VRING_ENABLE, Payload.STATE, feature=Virtio.PROTOCOL_FEATURES),
+    Row(Request.SEND_RARP, Payload.U64, protocol=Protocol.RARP),
     Row(Request.NET_SET_MTU, Payload.U64, protocol=Protocol.NET_MTU),
+    Row(Request.SET_BACKEND_REQ_FD, fds=Fds.ONE, protocol=Protocol.BACKEND_REQ),
+    # "The back-end has to acknowledge": asked or not
+    Row(Request.IOTLB_MSG, Payload.IOTLB, answer=Answer.RESULT, feature=Virtio.ACCESS_PLATFORM),
+    Row(Request.GET_INFLIGHT_FD, Payload.INFLIGHT, answer=Answer.OWN, protocol=Protocol.INFLIGHT_SHMFD),
+    Row(Request.SET_INFLIGHT_FD, Payload.INFLIGHT, Fds.ONE, protocol=Protocol.INFLIGHT_SHMFD),
     Row(Request.RESET_DEVICE, protocol=Protocol.RESET_DEVICE),
+    Row(Request.VRING_KICK, Payload.STATE, protocol=Protocol.INBAND_NOTIFICATIONS),
     Row(Request.GET_MAX_MEM_SLOTS, answer=Answer.U64, protocol=Protocol.CONFIGURE_MEM_SLOTS),
     Row(Request.ADD_MEM_REG, Payload.REGION, Fds.ONE, protocol=Protocol.CONFIGURE_MEM_SLOTS),
     # "the back-end MAY accept messages with one file descriptor", which is closed unused
@@ -258,9 +183,9 @@ def reply(request: int, payload: bytes) -> bytes:
 
 def reply_u64(request: int, value: int) -> bytes:
     """Return an answer that is a number; also acknowledgement (0) and refusal (1)."""
-    return reply(request, _U64.pack(value))
+    return reply(request, U64_LAYOUT.pack(value))
 
 
 def reply_state(request: int, index: int, num: int) -> bytes:
     """Return an answer that is a vring state."""
-    return reply(request, _STATE.pack(index, num))
+    return reply(request, STATE_LAYOUT.pack(index, num))

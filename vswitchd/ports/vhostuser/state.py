@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from vswitchd.ports.vhostuser.features import Virtio, has
+from vswitchd.ports.vhostuser.features import MAX_PAIRS, Protocol, Virtio, has
+from vswitchd.ports.vhostuser.memory import Iova, Span, Uva
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vswitchd.ports.vhostuser.memory import Region, Uva
+    from vswitchd.ports.vhostuser.memory import Region
 
-MAX_PAIRS = 64  # VS_VHOST_PAIRS
 MAX_RINGS = 2 * MAX_PAIRS
+
+A = TypeVar("A", Uva, Iova)
 
 
 @dataclass(frozen=True, slots=True)
-class RingAddr:
-    """Where a ring is."""
+class RingAddr(Generic[A]):
+    """Where a ring is: descriptor table, available and used ring; of a packed ring, ring and event structures."""
 
-    desc: Uva
-    avail: Uva
-    used: Uva
+    desc: A
+    avail: A
+    used: A
+
+
+@dataclass(frozen=True, slots=True)
+class WireAddr:
+    """What SET_VRING_ADDR said: of which kind the addresses are depends on features that may still change."""
+
+    desc: int
+    avail: int
+    used: int
+    logged: bool = False
+    """The used ring is logged, too (VHOST_VRING_F_LOG)."""
+    log: int = 0
+    """Guest physical address of the used ring, for the log; not believed."""
+
+    def as_uva(self) -> RingAddr[Uva]:
+        """Return the addresses as the front-end's own."""
+        return RingAddr(Uva(self.desc), Uva(self.avail), Uva(self.used))
+
+    def as_iova(self) -> RingAddr[Iova]:
+        """Return the addresses as IOVAs."""
+        return RingAddr(Iova(self.desc), Iova(self.avail), Iova(self.used))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +53,7 @@ class Ring:
     """What is known of one ring. Descriptors are owned by the session."""
 
     size: int = 0
-    addr: RingAddr | None = None
+    addr: WireAddr | None = None
     base: int = 0
     started: bool = False
     """Kick descriptor (or the wish to be polled) came, and no GET_VRING_BASE since."""
@@ -38,11 +61,19 @@ class Ring:
     call: int | None = None
     err: int | None = None
     enabled: bool = False
+    own: frozenset[str] = frozenset()
+    """Which of kick, call, err are eventfds of ours, that stand for messages (INBAND_NOTIFICATIONS)."""
+    silent: frozenset[str] = frozenset()
+    """Which of call, err the front-end does not want at all (the NOFD bit)."""
 
     @property
     def fds(self) -> set[int]:
         """The descriptors this ring holds."""
         return {fd for fd in (self.kick, self.call, self.err) if fd is not None}
+
+    def reset(self) -> Ring:
+        """Return what is left of a ring after a reset of the device: whom to call."""
+        return Ring(call=self.call, err=self.err, own=self.own - {"kick"}, silent=self.silent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +86,22 @@ class Memory:
     table: Any
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Log:
+    """The migration log in force. Compared by identity."""
+
+    handle: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inflight:
+    """The record of chains in flight. Compared by identity."""
+
+    queues: int
+    queue_size: int
+    handle: Any
+
+
 @dataclass(frozen=True, slots=True)
 class RingSpec:
     """All that a running ring depends on: when it changes, the ring is stopped and started anew."""
@@ -62,8 +109,31 @@ class RingSpec:
     memory: Memory
     features: int
     size: int
-    addr: RingAddr
+    addr: RingAddr[Uva] | RingAddr[Iova]
     kick: int | None
+    discard: bool = False
+    """Started but disabled: what the guest sends is taken and dropped (vhost-user, Ring states)."""
+    log: Log | None = None
+    log_used: bool = False
+    """Writes into the used ring are logged, too."""
+    inflight: Inflight | None = None
+
+    @property
+    def iommu(self) -> bool:
+        """Whether addresses are IOVAs."""
+        return has(self.features, Virtio.ACCESS_PLATFORM)
+
+    def fails_as(self, other: RingSpec | None) -> bool:
+        """Say whether a ring that did not start will not start as the other, either."""
+        return other is not None and replace(other, discard=self.discard) == self
+
+    def touches(self, span: Span) -> bool:
+        """Say whether a part of the ring lies in there. VIRTIO 1.2, 2.7 and 2.8: lengths of the parts."""
+        desc, avail, used = 16 * self.size, 6 + 2 * self.size, 6 + 8 * self.size
+        if has(self.features, Virtio.RING_PACKED):
+            avail = used = 4
+        parts = ((self.addr.desc, desc), (self.addr.avail, avail), (self.addr.used, used))
+        return any(Span(at, at + n - 1).overlaps(span) for at, n in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +144,10 @@ class State:
     protocol: int = 0
     status: int = 0
     memory: Memory | None = None
+    log: Log | None = None
+    inflight: Inflight | None = None
+    backend: int | None = None
+    """Socket of the back-end channel, owned by the session."""
     rings: Mapping[int, Ring] = field(default_factory=dict)
 
     def ring(self, index: int) -> Ring:
@@ -84,25 +158,50 @@ class State:
         """Return the state with one ring changed."""
         return replace(self, rings={**self.rings, index: ring})
 
+    def negotiated(self, bit: Virtio | Protocol) -> bool:
+        """Say whether the front-end took this feature."""
+        word = (self.features or 0) if isinstance(bit, Virtio) else self.protocol
+        return has(word, bit)
+
     @property
     def fds(self) -> set[int]:
         """All descriptors that are held."""
-        return {fd for ring in self.rings.values() for fd in ring.fds}
+        held = {fd for ring in self.rings.values() for fd in ring.fds}
+        return held if self.backend is None else held | {self.backend}
 
     def spec(self, index: int) -> RingSpec | None:
         """Return what the ring must run with, or None when it must not run.
 
         A ring runs from its kick descriptor on (section Ring states says "upon receiving a kick", but drivers
-        that poll send none), when it is enabled; without PROTOCOL_FEATURES it is enabled from the start.
+        that poll send none). Without PROTOCOL_FEATURES it is enabled from the start. The guest's transmit rings
+        run disabled, too; its receive rings do not, as nothing may be put into them.
         """
         ring = self.ring(index)
         if self.features is None or self.memory is None or ring.addr is None:
             return None
         if not ring.size or not ring.started:
             return None
-        if has(self.features, Virtio.PROTOCOL_FEATURES) and not ring.enabled:
+        discard = self.negotiated(Virtio.PROTOCOL_FEATURES) and not ring.enabled
+        if discard and index % 2 == 0:
             return None
-        return RingSpec(self.memory, self.features, ring.size, ring.addr, ring.kick)
+        logging = self.negotiated(Virtio.LOG_ALL)
+        if logging and self.log is None and self.negotiated(Protocol.LOG_SHMFD):
+            return (
+                None  # QEMU, migrating while it starts, sends the log after the rings: nothing may be missed
+            )
+        iommu = self.negotiated(Virtio.ACCESS_PLATFORM)
+        record = self.inflight if self.inflight is not None and index < self.inflight.queues else None
+        return RingSpec(
+            memory=self.memory,
+            features=self.features,
+            size=ring.size,
+            addr=ring.addr.as_iova() if iommu else ring.addr.as_uva(),
+            kick=ring.kick,
+            discard=discard,
+            log=self.log if logging else None,
+            log_used=logging and ring.addr.logged,
+            inflight=record,
+        )
 
     def specs(self) -> dict[int, RingSpec]:
         """Return all rings that must run."""
