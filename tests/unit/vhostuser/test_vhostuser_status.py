@@ -1,6 +1,7 @@
 """What a port tells of itself: column `status`, the metrics, and when the daemon is told to look."""
 
 import asyncio
+from types import SimpleNamespace
 
 from fakes import front_end as fe
 from vhostuser_world import bounce, check_echo, run, until
@@ -10,7 +11,7 @@ from vswitchd.ports.vhostuser import status
 from vswitchd.ports.vhostuser.features import Virtio, mask
 from vswitchd.ports.vhostuser.memory import Gpa, Region, Uva
 from vswitchd.ports.vhostuser.messages import Request
-from vswitchd.ports.vhostuser.state import Memory, State
+from vswitchd.ports.vhostuser.state import Inflight, Memory, State
 
 CONNECTED = {
     "features",
@@ -21,6 +22,7 @@ CONNECTED = {
     "memory_regions",
     "memory_bytes",
     "migration",
+    "inflight",
     "connection_age",
 }
 
@@ -29,6 +31,11 @@ class Rings:
     """Stands for a device without rings."""
 
     sizes, guest_mtu = {}, None
+    stats = SimpleNamespace(entries=3, hits=50, misses=4, pending=1, updates=5, invalidations=6, evictions=7)
+
+    @classmethod
+    def iotlb(cls):
+        return cls.stats
 
 
 def view(state=None, **how):
@@ -139,6 +146,32 @@ def test_migration_and_offloads():
     assert dict(status.metrics(view(state)))["vs_vhost_migration_logging", ()] == 1
 
 
+def test_iotlb_of_a_guest_that_has_one():
+    state = State(features=mask(Virtio.ACCESS_PLATFORM))
+    info = status.info(view(state))
+    names = ("entries", "hits", "misses", "pending")
+    assert [info[f"iotlb_{name}"] for name in names] == ["3", "50", "4", "1"]
+    numbers = {
+        name.removeprefix("vs_vhost_iotlb_"): value for (name, _), value in status.metrics(view(state))
+    }
+    assert {name: numbers[name] for name in ("entries", "pending", "hits_total", "evictions_total")} == {
+        "entries": 3,
+        "pending": 1,
+        "hits_total": 50,
+        "evictions_total": 7,
+    }
+    assert "iotlb_entries" not in status.info(view(State(features=0)))
+    gone = {name for name, _ in dict(status.metrics(view(None)))}
+    assert "vs_vhost_iotlb_misses_total" in gone, "counters do not go away with the guest"
+
+
+def test_who_records_chains_in_flight():
+    assert status.info(view(State()))["inflight"] == "none"
+    state = State(inflight=Inflight(2, 256, None))
+    assert status.info(view(state))["inflight"] == "front-end"
+    assert dict(status.metrics(view(state)))["vs_vhost_inflight_recorded", ()] == 1
+
+
 def test_ages_are_coarse_in_the_row_and_exact_in_the_metrics():
     """Else each row of an idle port would change every second."""
     ages = [0.4, 59.9, 60, 119.9, 7261]
@@ -162,7 +195,7 @@ def test_every_metric_has_its_meaning_on_the_page(tmp_path):
         front.rings[1].chain([(1 << 40, 100)])
         bounce(port)
         told = {name for name, _ in port.status().metrics}
-        assert told == set(status.HELP)
+        assert told == {name for name in status.HELP if "iotlb" not in name}
         assert told <= set(metrics.DRIVER_HELP)
 
     run(tmp_path, main)

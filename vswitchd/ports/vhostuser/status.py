@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.datapath.dp import ffi, lib
-from vswitchd.ports.vhostuser.features import Virtio, has, mask, names, protocol_names
+from vswitchd.ports.vhostuser.features import Virtio, mask, names, protocol_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +23,20 @@ HELP = {
     "vs_vhost_memory_regions": "Regions of guest memory that are mapped.",
     "vs_vhost_memory_bytes": "Guest memory that is mapped.",
     "vs_vhost_memory_faults_total": "How often a front end's memory went away under the switch.",
+    "vs_vhost_iotlb_entries": "Translations of a guest behind a vIOMMU that the switch knows.",
+    "vs_vhost_iotlb_hits_total": "Lookups that found a translation, without those that a ring remembered.",
+    "vs_vhost_iotlb_misses_total": "Lookups that found none: the front end is asked, once per page.",
+    "vs_vhost_iotlb_pending": "Pages that the front end was asked for and has not answered.",
+    "vs_vhost_iotlb_updates_total": "Translations that the front end sent.",
+    "vs_vhost_iotlb_invalidations_total": "Times that the front end took translations back.",
+    "vs_vhost_iotlb_evictions_total": "Translations that gave way to others in a full cache.",
+    "vs_vhost_inflight_recorded": "1 while chains in flight are recorded with the front end.",
     "vs_vhost_migration_logging": "1 while written pages are logged: the guest is being migrated.",
     "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
     "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
     "vs_vhost_ring_size": "Descriptors of a ring that runs.",
     "vs_vhost_ring_available": "Chains of a ring that wait for the switch.",
+    "vs_vhost_ring_held": "Packets of a ring that wait for a translation.",
     "vs_vhost_ring_used_ratio": "Chains of a ring that wait for the switch, of its size.",
     "vs_vhost_ring_chains_total": "Chains taken from a ring and given back.",
     "vs_vhost_ring_full_total": "How often the guest had given no receive buffers.",
@@ -39,6 +48,8 @@ OFFLOADS = mask(
     *(bit for bit in Virtio if any(word in bit.name for word in ("CSUM", "TSO", "UFO", "USO", "ECN")))
 )
 _MINUTE = 60
+_IOTLB_STATUS = ("entries", "hits", "misses", "pending")
+_IOTLB_COUNTERS = ("hits", "misses", "updates", "invalidations", "evictions")
 Metric = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -81,6 +92,9 @@ def info(view: View) -> dict[str, str]:
         # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
         age = int(view.age)
         facts["connection_age"] = str(age if age < _MINUTE else age - age % _MINUTE)
+        if view.state.negotiated(Virtio.ACCESS_PLATFORM):
+            iotlb = view.device.iotlb()
+            facts |= {f"iotlb_{name}": str(getattr(iotlb, name)) for name in _IOTLB_STATUS}
     if view.device.guest_mtu is not None:
         facts["guest_mtu"] = str(view.device.guest_mtu)
     for index, size in sorted(sizes.items()):
@@ -95,7 +109,10 @@ def info(view: View) -> dict[str, str]:
 
 def negotiated(state: State) -> dict[str, str]:
     """Return the part of column `status` that follows from the messages of the front-end."""
-    facts = {"migration": "logging" if _logging(state) else "none"}
+    facts = {
+        "migration": "logging" if state.negotiated(Virtio.LOG_ALL) else "none",
+        "inflight": "none" if state.inflight is None else "front-end",
+    }
     if state.features is not None:
         facts["features"] = f"{state.features:#018x}"
         facts["feature_names"] = names(state.features)
@@ -109,10 +126,6 @@ def negotiated(state: State) -> dict[str, str]:
     return facts
 
 
-def _logging(state: State) -> bool:
-    return has(state.features or 0, Virtio.LOG_ALL)
-
-
 def metrics(view: View) -> Iterator[tuple[Metric, float]]:
     """Return the metrics; those of rings have a label `ring`."""
     state = view.state
@@ -124,17 +137,28 @@ def metrics(view: View) -> Iterator[tuple[Metric, float]]:
         regions = () if state.memory is None else state.memory.regions
         yield ("vs_vhost_memory_regions", ()), float(len(regions))
         yield ("vs_vhost_memory_bytes", ()), float(sum(region.size for region in regions))
-        yield ("vs_vhost_migration_logging", ()), float(_logging(state))
+        yield ("vs_vhost_migration_logging", ()), float(state.negotiated(Virtio.LOG_ALL))
+        yield ("vs_vhost_inflight_recorded", ()), float(state.inflight is not None)
         for feature in names(state.features or 0).split():
             yield ("vs_vhost_feature_info", (("feature", feature),)), 1.0
         for feature in protocol_names(state.protocol).split():
             yield ("vs_vhost_protocol_feature_info", (("feature", feature),)), 1.0
+    behind_iommu = state is not None and state.negotiated(Virtio.ACCESS_PLATFORM)
+    yield from _iotlb(view.device.iotlb(), used=behind_iommu)
     retries = 0
     for index in range(view.rings):
         ring = view.device.info(index)
         retries += ring.stats.retries
         yield from _ring(index, ring, enabled=index in view.device.sizes)
     yield ("vs_vhost_retries_total", ()), float(retries)
+
+
+def _iotlb(stats: Any, *, used: bool) -> Iterator[tuple[Metric, float]]:
+    if used or stats.misses:  # counters do not go away with the guest
+        yield ("vs_vhost_iotlb_entries", ()), float(stats.entries)
+        yield ("vs_vhost_iotlb_pending", ()), float(stats.pending)
+        for name in _IOTLB_COUNTERS:
+            yield (f"vs_vhost_iotlb_{name}_total", ()), float(getattr(stats, name))
 
 
 def _ring(index: int, ring: Any, *, enabled: bool) -> Iterator[tuple[Metric, float]]:
@@ -145,6 +169,7 @@ def _ring(index: int, ring: Any, *, enabled: bool) -> Iterator[tuple[Metric, flo
         yield ("vs_vhost_ring_size", (label,)), float(ring.size)
         yield ("vs_vhost_ring_available", (label,)), float(ring.available)
         yield ("vs_vhost_ring_used_ratio", (label,)), ring.available / ring.size
+        yield ("vs_vhost_ring_held", (label,)), float(ring.held)
     yield ("vs_vhost_ring_chains_total", (label,)), float(stats.chains)
     yield ("vs_vhost_kicks_total", (label, ("state", "sent"))), float(stats.kicks_sent)
     yield ("vs_vhost_kicks_total", (label, ("state", "suppressed"))), float(stats.kicks_suppressed)
