@@ -11,7 +11,7 @@ from vswitchd.ports.vhostuser import memo, options, status
 from vswitchd.ports.vhostuser.connection import Connection
 from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.faults import FaultWatch
-from vswitchd.ports.vhostuser.features import SUPPORTED, Offer, Virtio, names, protocol_names
+from vswitchd.ports.vhostuser.features import DEFAULT, Offer, Virtio, names, protocol_names
 from vswitchd.ports.vhostuser.options import CLIENT, SERVER
 from vswitchd.ports.vhostuser.session import Session
 from vswitchd.ports.vhostuser.sockets import Connector, Listener
@@ -132,12 +132,15 @@ class VhostPort:
         self._handled()
 
     def _offer_to(self, peer: memo.Peer | None) -> Offer:
-        """Return what is configured, and what this peer had: its guest runs and cannot do without."""
+        """Return what is configured, and what this peer had: its guest runs and cannot do without.
+
+        Not what an operator has to ask for (OPT_IN): that is a matter of trust, and no guest depends on it.
+        """
         asked = self._options.offer
         before = self._memo.recall(peer)
         if before is None:
             return asked
-        offer = asked | (before.negotiated & SUPPORTED)
+        offer = asked | (before.negotiated & DEFAULT)
         if offer.protocol:
             offer = offer.plus([Virtio.PROTOCOL_FEATURES])
         if offer != asked:
