@@ -65,7 +65,7 @@ struct vs_vring_config {
     int discard;                  /* started but disabled: what the guest sends is taken and dropped */
     struct vs_dirty_log *log;     /* NULL: not migrating */
     struct vs_inflight *inflight; /* NULL: none */
-    struct vs_iotlb *iotlb;       /* set by the port when ACCESS_PLATFORM was negotiated */
+    struct vs_iotlb_view *iotlb;  /* set by the port when ACCESS_PLATFORM was negotiated */
     uint32_t ring;                /* its number, set by the port */
     uint32_t pad;
 };
@@ -202,18 +202,17 @@ struct vs_vring {
     uint16_t used_idx;                    /* number of the next chain to give back */
     uint16_t used_published;              /* what the driver can see of it */
     uint16_t slot;                        /* packed: of the next chain to take */
-    uint16_t used_slot;                   /* packed: behind the last chain pushed */
-    uint16_t first_slot; /* packed: of the first chain pushed and not published, and its flags */
-    uint16_t first_flags;
+    uint16_t used_slot;                   /* packed: behind the last chain published */
+    uint16_t first_flags;                 /* packed: of the first chain pushed since */
     const struct vs_guest_region *hint;
-    struct vs_iotlb *iotlb; /* NULL: addresses are guest physical */
+    struct vs_iotlb_view *iotlb; /* NULL: addresses are guest physical */
     struct vs_dirty_log *log;
     struct vs_inflight *inflight;
     struct vs_vring_stats *stats;
     /* line 2: rarely read */
     uint64_t features VS_CACHE_ALIGNED;
-    uint32_t tlb_hint;
-    uint32_t ring; /* number in its port */
+    struct vs_hold *hold; /* transmit behind a vIOMMU: packets that wait for a translation; under the lock */
+    uint32_t ring;        /* number in its port */
     vs_spinlock lock;
     _Atomic int call_fd;
     _Atomic int err_fd;
@@ -253,7 +252,7 @@ void vs_vring_signal(int fd);
 
 /* The layouts. fetch: copy up to max chains from number `pos` on, which is last_avail or the end of the window; returns how many are in
  * the window; 0 when there are none, the first one waits for a translation, or the ring broke. flush: publish the used
- * elements and call the driver if it wants that. arm: ask for kicks, 1 when there is work (sections 2.7.10, 2.8.21). */
+ * elements of all chains taken and call the driver if it wants that. arm: ask for kicks, 1 when there is work (sections 2.7.10, 2.8.21). */
 unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max);
 void vs_split_flush(struct vs_vring *r);
 int vs_split_arm(struct vs_vring *r);
@@ -285,6 +284,8 @@ static inline void vs_vring_flush(struct vs_vring *r)
 static inline void vs_vring_refuse(struct vs_vring *r, enum vs_chain_error why)
 {
     vs_count(&r->stats->refused[why], 1);
+    if (r->iotlb != NULL)
+        vs_iotlb_unblock(r->iotlb); /* if it was this chain that waited */
 }
 
 /* We wrote to guest memory: for a migration. */
@@ -307,8 +308,8 @@ static inline struct vs_desc vs_desc_load(const void *from)
 static inline uint8_t *vs_vring_translate(struct vs_vring *r, uint64_t addr, uint16_t write, uint32_t *len)
 {
     if (VS_UNLIKELY(r->iotlb != NULL))
-        return vs_iotlb_translate(r->iotlb, &r->tlb_hint, (vs_iova){addr},
-                                  write != 0 ? VS_IOTLB_WRITE : VS_IOTLB_READ, len);
+        return vs_iotlb_translate(r->iotlb, (vs_iova){addr}, write != 0 ? VS_IOTLB_WRITE : VS_IOTLB_READ,
+                                  len);
     return vs_gpa_translate(r->mem, &r->hint, (vs_gpa){addr}, len);
 }
 
@@ -346,21 +347,20 @@ static inline void vs_vring_take(struct vs_vring *r, const struct vs_window *w, 
 }
 
 /* Section 2.8.15: the used descriptor goes to the slot of the chain's first one. Its flags make it visible; those of the first chain since
- * the last flush wait for the next. */
+ * the last flush, which stands at used_slot, wait for the next. */
 static inline void vs_packed_push(struct vs_vring *r, const struct vs_token *t, uint32_t len)
 {
     struct vs_packed_desc *d = &r->slots[t->slot & VS_SLOT_INDEX];
     uint16_t flags = (uint16_t)((t->slot & VS_SLOT_WRAP ? 0x8080 : 0) | (len != 0 ? VS_DESC_WRITE : 0));
-    d->id = t->id;
-    d->len = len;
     if (r->used_idx == r->used_published) {
-        r->first_slot = t->slot;
+        d->id = t->id;
+        d->len = len;
         r->first_flags = flags;
     } else {
-        __atomic_store_n(&d->flags, flags,
-                         __ATOMIC_RELAXED); /* the flush's release is for all: it comes first to the driver */
+        /* All three in one store, which is not ordered: the flush's release is for all, as the driver looks at the first one first. */
+        uint64_t word = len | (uint64_t)t->id << 32 | (uint64_t)flags << 48;
+        __atomic_store_n((uint64_t *)(void *)&d->len, word, __ATOMIC_RELAXED);
     }
-    r->used_slot = vs_slot_add(r, t->slot, t->count);
     vs_vring_log(r, d, sizeof *d);
 }
 

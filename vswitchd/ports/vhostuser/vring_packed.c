@@ -17,8 +17,7 @@ static inline uint16_t load16(const uint16_t *p)
 /* Section 2.8.1: available when the available bit is the wrap counter and the used bit is not. */
 static inline bool available(uint16_t flags, uint16_t slot)
 {
-    return ((flags & F_AVAIL) != 0) == ((slot & VS_SLOT_WRAP) != 0) &&
-           ((flags & F_USED) != 0) != ((slot & VS_SLOT_WRAP) != 0);
+    return (flags & (F_AVAIL | F_USED)) == ((slot & VS_SLOT_WRAP) != 0 ? F_AVAIL : F_USED);
 }
 
 static inline struct vs_packed_desc *at(const struct vs_vring *r, uint16_t slot)
@@ -108,14 +107,16 @@ static bool driver_listens(const struct vs_vring *r, uint16_t old, uint16_t new)
 
 void vs_packed_flush(struct vs_vring *r)
 {
+    uint16_t old = r->used_slot, new = r->slot;
     vs_count(&r->stats->chains, (uint16_t)(r->used_idx - r->used_published));
     if (VS_UNLIKELY(r->inflight != NULL))
         vs_inflight_publish(r);
     r->used_published = r->used_idx;
+    r->used_slot = new;
     /* Release: used descriptors behind the first one, and the bytes of the buffers, are there before the driver, which looks
      * at them in order, can pass the first one (section 2.8.15). */
-    __atomic_store_n(&at(r, r->first_slot)->flags, r->first_flags, __ATOMIC_RELEASE);
-    vs_vring_log(r, at(r, r->first_slot), sizeof(struct vs_packed_desc)); /* after the write, or it is lost */
+    __atomic_store_n(&at(r, old)->flags, r->first_flags, __ATOMIC_RELEASE);
+    vs_vring_log(r, at(r, old), sizeof(struct vs_packed_desc)); /* after the write, or it is lost */
     if (VS_UNLIKELY(r->inflight != NULL))
         vs_inflight_published(r);
     int fd = atomic_load_explicit(&r->call_fd, memory_order_relaxed);
@@ -123,7 +124,7 @@ void vs_packed_flush(struct vs_vring *r)
         return;
     /* The flags are visible before we look whether the driver wants to hear of them; it does it the other way round. */
     atomic_thread_fence(memory_order_seq_cst);
-    bool wanted = driver_listens(r, r->first_slot, r->used_slot);
+    bool wanted = driver_listens(r, old, new);
     vs_count(wanted ? &r->stats->kicks_sent : &r->stats->kicks_suppressed, 1);
     if (wanted)
         vs_vring_signal(fd);
