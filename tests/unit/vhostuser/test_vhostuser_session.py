@@ -258,7 +258,7 @@ def test_need_reply_is_acknowledged_only_when_negotiated(bench):
     b.ask(Request.SET_PROTOCOL_FEATURES, fe.u64(DEFAULT.protocol))
     assert value(b.ask(Request.SET_OWNER, flags=9)) == 0
     assert b.ask(Request.SET_OWNER) == b""
-    assert value(b.ask(Request.SET_FEATURES, fe.u64(1), flags=9)) == 1
+    assert value(b.ask(Request.SET_FEATURES, fe.u64(1 << 10), flags=9)) == 1
     assert value(b.ask(999, b"abc", flags=9)) == 1
     with pytest.raises(ProtocolError, match="request 999: unknown"):
         b.ask(999, b"abc")

@@ -179,9 +179,18 @@ def _words(bits: Iterable[Bit]) -> tuple[int, int]:
 
 # STATUS, MTU, GUEST_ANNOUNCE and the CTRL_ ones are the front-end's work: it has the configuration space and the control
 # queue. It masks them by our offer all the same (QEMU's user_feature_bits, virtio-user), so not to offer is to forbid.
+# UFO is left out on purpose: vhost_header.h.
 DEFAULT = Offer(
     mask(
+        Virtio.CSUM,
+        Virtio.GUEST_CSUM,
         Virtio.MTU,
+        Virtio.GUEST_TSO4,
+        Virtio.GUEST_TSO6,
+        Virtio.GUEST_ECN,
+        Virtio.HOST_TSO4,
+        Virtio.HOST_TSO6,
+        Virtio.HOST_ECN,
         Virtio.MRG_RXBUF,
         Virtio.STATUS,
         Virtio.CTRL_VQ,
@@ -197,6 +206,9 @@ DEFAULT = Offer(
         Virtio.VERSION_1,
         Virtio.RING_PACKED,
         Virtio.IN_ORDER,
+        Virtio.GUEST_USO4,
+        Virtio.GUEST_USO6,
+        Virtio.HOST_USO,
     ),
     mask(
         Protocol.MQ,
