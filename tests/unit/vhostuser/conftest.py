@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tests/, for fake
 
 from fakes.loose_port import LoosePort
 from fakes.mock_guest import MODERN, Guest
+from vhostuser_peer import Peer
 
 
 @pytest.fixture
@@ -39,3 +40,17 @@ def eventfd() -> Iterator[Callable[[], int]]:
     yield make
     for fd in made:
         os.close(fd)
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """A session on a fake device; afterwards all that was made is freed, once, and no descriptor is left."""
+    before = set(os.listdir("/proc/self/fd"))
+    one = Peer()
+    yield one
+    one.close()
+    made = [handle for name, handle in one.device.calls if name.startswith("make ")]
+    gone = [handle for name, handle in one.device.calls if name.startswith(("free ", "unmap"))]
+    assert set(made) <= set(gone)
+    assert len(gone) == len(set(gone))
+    assert set(os.listdir("/proc/self/fd")) == before

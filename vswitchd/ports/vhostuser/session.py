@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 _OK, _REFUSED = 0, 1
 
 
+def _outdated(old: State, new: State) -> bool:
+    """Say whether translations mean nothing any more: they lead into another memory table, or addresses are no IOVAs."""
+    iommu = Virtio.ACCESS_PLATFORM
+    return old.memory is not new.memory or (old.negotiated(iommu) and not new.negotiated(iommu))
+
+
 class Session:
     """A front-end from connect to disconnect."""
 
@@ -187,7 +193,7 @@ class Session:
         ended = self._stop(wanted, change)
         new = self.state  # with the places where rings stopped
         try:
-            if old.memory is not new.memory or any(spec.iommu for spec in ended):
+            if _outdated(old, new) or any(spec.iommu for spec in ended):
                 self._flush()
             if change is not None:
                 self._translate(change)
@@ -213,7 +219,7 @@ class Session:
         return ended
 
     def _flush(self) -> None:
-        """Forget all translations: they lead to another memory table, or QEMU will not withdraw them once rings have ended."""
+        """Forget all translations. QEMU does not withdraw them once rings have ended."""
         if self._offer.has(Virtio.ACCESS_PLATFORM):
             self.device.flush()
 
