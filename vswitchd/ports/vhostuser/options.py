@@ -80,7 +80,8 @@ class _Reader:
                 raise self._error(f"options:{option} is for ports of type {other}")
 
     def _error(self, text: str) -> PortError:
-        return PortError(f"port {self._name}: {text}")
+        line = "".join(c if c.isprintable() else "?" for c in text)  # what was typed may hold line ends
+        return PortError(f"port {self._name}: {line}")
 
     def _bad(self, option: str, what: str) -> PortError:
         return self._error(f"options:{option}={self._options[option]} is not {what}")
