@@ -48,7 +48,8 @@
     X(TX_WOULD_BLOCK, "would_block", "the kernel's queue is full")                                           \
     X(TX_ERROR, "error", "the kernel or device refused the packet")                                          \
     X(TX_OFFLOAD, "offload_unsupported", "an offload that neither the port nor software can complete")       \
-    X(TX_NO_PEER, "no_peer", "a patch port without its peer")
+    X(TX_NO_PEER, "no_peer", "a patch port without its peer")                                                \
+    X(TX_NO_TRANSLATION, "no_translation", "too many packets wait for an answer of the guest's IOMMU already")
 
 enum vs_drop {
 #define VS_DROP_ROW(name, label, help) VS_DROP_##name,

@@ -2,11 +2,17 @@
  *
  * How it works: one IOTLB per port. Its entries are an immutable snapshot, sorted by IOVA, at most VS_IOTLB_ENTRIES of them; an update or an
  * invalidation makes a new snapshot, which replaces the old one, freed after a grace period. An entry holds OUR pointer: the
- * front-end's address was looked up in the memory table when it came. A lookup that finds nothing notes the missing page,
- * once, and rings `fd`; the control thread collects the notes and asks the front-end. The core goes on with other work:
- * who looked it up gets NULL and comes back later.
+ * front-end's address was looked up in the memory table when it came. Each ring looks through a view of its own, which remembers
+ * the last large entry and, by page, what was found: no search in the usual case. What a view remembers holds for one
+ * `generation`; that goes on with everything that takes a translation away, not with new ones.
+ * A lookup that finds nothing notes the missing pages, each once, and rings `fd`; the control thread collects the notes and asks
+ * the front-end. The core goes on with other work: who looked it up gets NULL, and need not come back
+ * before the `turn` goes on, which it does with every change. A note stays until an update grants what it needs, an
+ * invalidation covers it, or nobody answered it VS_IOTLB_TRIES times; so a guest that names pages which do not exist
+ * costs a bounded list and one message per page and second. When the list is full, who was not noted comes back after a change.
+ * When the snapshot is full, the entries that were updated longest ago go: what was just asked for stays long enough to be used.
  *
- * Thread safety: lookups on any core; everything else on the control thread.
+ * Thread safety: lookups by the owner of the view; views are made and freed, and everything else is done, on the control thread.
  */
 #ifndef VS_IOTLB_H
 #define VS_IOTLB_H
@@ -16,11 +22,14 @@
 enum {
     VS_IOTLB_ENTRIES = 2048,
     VS_IOTLB_MISSES = 256, /* pages asked for and not answered yet */
+    VS_IOTLB_PAGE = 4096,  /* what is asked for; an answer may be larger or smaller */
+    VS_IOTLB_TRIES = 8,    /* questions about one page, a second apart, before it is forgotten */
     VS_IOTLB_READ = 1,     /* permissions, as in struct vhost_iotlb_msg */
     VS_IOTLB_WRITE = 2,
 };
 
 struct vs_iotlb;
+struct vs_iotlb_view; /* what one ring sees of it */
 
 struct vs_iotlb_miss {
     uint64_t iova; /* of a page */
@@ -30,42 +39,130 @@ struct vs_iotlb_miss {
 
 struct vs_iotlb_stats {
     uint64_t entries;
-    uint64_t hits; /* of the cores, without those by the hint of a ring */
-    uint64_t misses;
+    uint64_t hits;   /* searches that found something; what a view remembers is not searched for */
+    uint64_t misses; /* searches that did not */
+    uint64_t asked;  /* misses that were collected, repeated ones included */
     uint64_t pending;
     uint64_t updates;
     uint64_t invalidations;
     uint64_t evictions;
 };
 
-/* NULL: no memory. `fd` of vs_iotlb_fd becomes readable when there are misses to collect. */
-struct vs_iotlb *vs_iotlb_new(void);
+struct vs_iotlb *vs_iotlb_new(void); /* NULL: no memory */
+/* Its views were freed, and a grace period went by. */
 void vs_iotlb_free(struct vs_iotlb *t);
+/* An eventfd that becomes readable when there are misses to collect, or -errno. Made by the first call. */
 int vs_iotlb_fd(struct vs_iotlb *t);
-/* Map `size` bytes at `iova` to the front-end's address `uva`. 0, -EFAULT when some of it is not in the memory table, -EINVAL for sums that
- * wrap around, -ENOMEM. When the cache is full, old entries go. */
+/* Map `size` bytes at `iova` to the front-end's address `uva`, instead of what was there. 0, or, with nothing changed, -EFAULT when some of it is
+ * not in the memory table, -EINVAL for no bytes, sums that wrap around or unknown permissions, -ENOMEM. When the cache is full, old entries go. */
 int vs_iotlb_update(struct vs_iotlb *t, const struct vs_guest_mem *mem, uint64_t iova, uint64_t size,
                     uint64_t uva, uint32_t perm);
-/* Forget what overlaps [iova, iova + size), cut at 2^64; on return no core uses it (a grace period). */
+/* Forget [iova, iova + size), cut at 2^64; on return no core uses it (a grace period). */
 void vs_iotlb_invalidate(struct vs_iotlb *t, uint64_t iova, uint64_t size);
 /* Take up to n misses that nobody was told of yet. Returns how many. */
 unsigned vs_iotlb_collect(struct vs_iotlb *t, struct vs_iotlb_miss *to, unsigned n);
 /* Misses told before the call before and not answered since are to be collected again; returns how many. */
 unsigned vs_iotlb_retry(struct vs_iotlb *t);
-/* Forget everything; on return no core uses it. */
+/* Forget everything, misses too; on return no core uses it. */
 void vs_iotlb_clear(struct vs_iotlb *t);
 void vs_iotlb_stats_read(struct vs_iotlb *t, struct vs_iotlb_stats *to);
 
 #ifndef VS_CDEF
+enum {
+    VS_IOTLB_SLOTS = 2048, /* pages that a view remembers; as many as there may be entries */
+    VS_IOTLB_LARGE = 1 << 16,
+};
+
 typedef struct {
     uint64_t v;
 } vs_iova;
 
+struct vs_iotlb_count;
+
+/* Of one page; the tag is its IOVA with the permission in the low bits. */
+struct vs_iotlb_slot {
+    uint64_t tag;
+    uint64_t generation;
+    uint8_t *host;  /* of the first byte of the page */
+    uint32_t reach; /* contiguous bytes from there */
+    uint32_t apart; /* 1: and what follows is known to be elsewhere */
+};
+VS_ASSERT_SIZE(struct vs_iotlb_slot, 32);
+
+/* What changed; written by the control thread. */
+struct vs_iotlb_clock {
+    _Atomic uint64_t
+        generation;        /* translations were taken away. Raised after the new snapshot is published */
+    _Atomic uint64_t turn; /* anything changed: missing ones may be there, the list of misses has room */
+};
+
+struct vs_iotlb_view {
+    struct vs_iotlb *iotlb;
+    const struct vs_iotlb_clock *clock;
+    struct { /* the last large entry */
+        uint64_t iova;
+        uint64_t size; /* 0: none */
+        uint64_t generation;
+        uint8_t *host;
+        uint32_t perm;
+    } large;
+    uint32_t hint; /* index into the snapshot; only a guess */
+    uint64_t turn; /* when the owner began to look */
+    _Atomic uint64_t
+        missed; /* the turn in which something was missing, and the owner waits for it; 0: none */
+    struct vs_iotlb_count *count;
+    struct vs_iotlb_slot slots[VS_IOTLB_SLOTS] VS_CACHE_ALIGNED;
+};
+
+/* A view for the ring of this number; NULL: no memory. */
+struct vs_iotlb_view *vs_iotlb_view_new(struct vs_iotlb *t, uint32_t ring);
+void vs_iotlb_view_free(struct vs_iotlb_view *v);
+
+/* Search the snapshot: the slow part of vs_iotlb_translate. */
+uint8_t *vs_iotlb_search(struct vs_iotlb_view *v, vs_iova a, uint32_t perm, uint32_t *len);
+
 /* Where `*len` bytes at `a` are; *len is cut to what is contiguous. NULL: not known (yet), or no such permission; the
- * front-end is asked. `hint` is the caller's, for the entry that was hit last. */
-uint8_t *vs_iotlb_translate(struct vs_iotlb *t, uint32_t *hint, vs_iova a, uint32_t perm, uint32_t *len);
+ * front-end is asked. `perm`: VS_IOTLB_READ or VS_IOTLB_WRITE, or both. */
+VS_ALWAYS_INLINE uint8_t *vs_iotlb_translate(struct vs_iotlb_view *v, vs_iova a, uint32_t perm, uint32_t *len)
+{
+    /* Acquire: what a slot says was found in a snapshot at least as new as its generation. */
+    uint64_t generation = atomic_load_explicit(&v->clock->generation, memory_order_acquire);
+    uint64_t ofs = a.v - v->large.iova;
+    if (ofs < v->large.size && v->large.generation == generation && *len <= v->large.size - ofs &&
+        (v->large.perm & perm) == perm)
+        return v->large.host + ofs;
+    const struct vs_iotlb_slot *s = &v->slots[a.v / VS_IOTLB_PAGE % VS_IOTLB_SLOTS];
+    ofs = a.v % VS_IOTLB_PAGE;
+    if (VS_LIKELY(s->tag == (a.v - ofs + perm) && s->generation == generation && ofs + *len <= s->reach))
+        return s->host + ofs;
+    return vs_iotlb_search(v, a, perm, len);
+}
+
 /* The same for a whole range that must be contiguous in our memory: rings. *error: -EAGAIN (asked), -EFAULT (not contiguous). */
-uint8_t *vs_iotlb_range(struct vs_iotlb *t, vs_iova a, uint32_t perm, uint64_t len, int *error);
+uint8_t *vs_iotlb_range(struct vs_iotlb_view *v, vs_iova a, uint32_t perm, uint64_t len, int *error);
+
+/* Is there no use in looking again? Something was missing, and nothing changed since. */
+static inline bool vs_iotlb_blocked(const struct vs_iotlb_view *v)
+{
+    return atomic_load_explicit(&v->missed, memory_order_relaxed) ==
+           atomic_load_explicit(&v->clock->turn, memory_order_acquire);
+}
+
+/* The owner is about to look for something: false when that has no use. What is missing from now on is missing since this turn. */
+static inline bool vs_iotlb_begin(struct vs_iotlb_view *v)
+{
+    if (vs_iotlb_blocked(v))
+        return false;
+    v->turn = atomic_load_explicit(&v->clock->turn, memory_order_acquire);
+    atomic_store_explicit(&v->missed, 0, memory_order_relaxed);
+    return true;
+}
+
+/* What was missing is not waited for any more. */
+static inline void vs_iotlb_unblock(struct vs_iotlb_view *v)
+{
+    atomic_store_explicit(&v->missed, 0, memory_order_relaxed);
+}
 #endif
 
 #endif

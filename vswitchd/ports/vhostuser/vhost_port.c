@@ -6,27 +6,49 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static void ring_free(struct vs_vring *r)
+{
+    if (r == NULL)
+        return;
+    vs_hold_free(r->hold);
+    vs_iotlb_view_free(r->iotlb);
+    vs_vring_free(r);
+}
+
 static void destroy(struct vs_port *port)
 {
     struct vs_vhost *v = vs_vhost_of(port);
     for (unsigned i = 0; i < VS_VHOST_RINGS; i++) {
-        vs_vring_free(atomic_load_explicit(&v->queues[i].ring, memory_order_relaxed));
-        vs_vring_free(v->queues[i].dying);
+        ring_free(atomic_load_explicit(&v->queues[i].ring, memory_order_relaxed));
+        ring_free(v->queues[i].dying);
     }
+    vs_iotlb_free(v->iotlb);
+    if (v->wake_fd >= 0)
+        close(v->wake_fd);
     free(v);
 }
 
 static int rx_arm(struct vs_port *port, unsigned rxq)
 {
     struct vs_vring *r = vs_vhost_ring(vs_vhost_of(port), 2 * rxq + 1);
-    return r == NULL ? 0 : vs_vring_arm(r);
+    if (rxq == 0 && !vs_vhost_chores_wait(port))
+        return 1;
+    if (r == NULL)
+        return 0;
+    int work = vs_vring_arm(r);
+    /* What waits for a translation is no work; whoever brings that rings the kick descriptor. */
+    return work != 0 && r->iotlb != NULL && r->kick_fd >= 0 && vs_iotlb_blocked(r->iotlb) ? 0 : work;
 }
 
 static void rx_disarm(struct vs_port *port, unsigned rxq)
 {
     struct vs_vring *r = vs_vhost_ring(vs_vhost_of(port), 2 * rxq + 1);
+    uint64_t count;
     if (r != NULL)
         vs_vring_disarm(r);
+    else if (rxq == 0 && vs_vhost_of(port)->wake_fd >= 0 &&
+             read(vs_vhost_of(port)->wake_fd, &count, sizeof count) < 0)
+        return; /* nothing to drain */
 }
 
 static const struct vs_port_ops ops = {
@@ -45,6 +67,12 @@ struct vs_port *vs_vhost_new(const char *name)
     if (v == NULL)
         return NULL;
     memset(v, 0, sizeof *v);
+    v->wake_fd = -1;
+    v->iotlb = vs_iotlb_new();
+    if (v->iotlb == NULL) {
+        free(v);
+        return NULL;
+    }
     vs_port_init(&v->port, &ops, name, 1);
     for (unsigned i = 0; i < VS_MAX_RXQ; i++)
         atomic_store_explicit(&v->port.rx_fd[i], -1, memory_order_relaxed);
@@ -87,17 +115,28 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
 {
     struct vs_vhost *v = vs_vhost_of(port);
     struct vs_vhost_queue *q = &v->queues[ring];
-    int error;
+    int error = 0;
     if (ring >= VS_VHOST_RINGS)
         return -EINVAL;
     if (vs_vhost_ring(v, ring) != NULL || q->dying != NULL)
         return -EBUSY;
     struct vs_vring_config own = *cfg;
-    own.iotlb = v->iotlb;
+    struct vs_hold *hold = NULL;
+    own.iotlb = NULL;
     own.ring = ring;
-    struct vs_vring *r = vs_vring_new(mem, &own, &q->stats, &error);
-    if (r == NULL)
+    if ((cfg->features >> VS_VIRTIO_F_ACCESS_PLATFORM & 1) != 0) {
+        own.iotlb = vs_iotlb_view_new(v->iotlb, ring);
+        hold = ring % 2 == 0 ? vs_hold_new() : NULL;
+        if (own.iotlb == NULL || (ring % 2 == 0 && hold == NULL))
+            error = -ENOMEM;
+    }
+    struct vs_vring *r = error == 0 ? vs_vring_new(mem, &own, &q->stats, &error) : NULL;
+    if (r == NULL) {
+        vs_hold_free(hold);
+        vs_iotlb_view_free(own.iotlb);
         return error;
+    }
+    r->hold = hold;
     /* Release: the ring is complete before a core finds it. Pairs with the acquire in vs_vhost_ring. */
     atomic_store_explicit(&q->ring, r, memory_order_release);
     if (ring % 2 == 1)
@@ -113,7 +152,7 @@ int vs_vhost_ring_unpublish(struct vs_port *port, unsigned ring)
     if (ring >= VS_VHOST_RINGS || vs_vhost_ring(v, ring) == NULL)
         return 0;
     if (ring % 2 == 1)
-        atomic_store_explicit(&port->rx_fd[ring / 2], -1, memory_order_relaxed);
+        atomic_store_explicit(&port->rx_fd[ring / 2], ring == 1 ? v->wake_fd : -1, memory_order_relaxed);
     q->dying = vs_vhost_ring(v, ring);
     atomic_store_explicit(&q->ring, NULL, memory_order_release);
     rebalance(v);
@@ -128,7 +167,8 @@ int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring)
     struct vs_vring *r = v->queues[ring].dying;
     v->queues[ring].dying = NULL;
     int64_t base = vs_vring_base(r);
-    vs_vring_free(r);
+    vs_vhost_hold_end(v, r);
+    ring_free(r);
     return base;
 }
 
@@ -166,46 +206,6 @@ void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_rin
     info->size = r->size;
     info->broken = atomic_load_explicit(&r->broken, memory_order_relaxed);
     info->available = vs_vring_ready(r);
-}
-
-int vs_vhost_iotlb_fd(struct vs_port *port)
-{
-    return vs_iotlb_fd(vs_vhost_of(port)->iotlb);
-}
-
-unsigned vs_vhost_iotlb_collect(struct vs_port *port, struct vs_iotlb_miss *to, unsigned n)
-{
-    return vs_iotlb_collect(vs_vhost_of(port)->iotlb, to, n);
-}
-
-unsigned vs_vhost_iotlb_retry(struct vs_port *port)
-{
-    return vs_iotlb_retry(vs_vhost_of(port)->iotlb);
-}
-
-int vs_vhost_iotlb_update(struct vs_port *port, const struct vs_guest_mem *mem, uint64_t iova, uint64_t size,
-                          uint64_t uva, uint32_t perm)
-{
-    return vs_iotlb_update(vs_vhost_of(port)->iotlb, mem, iova, size, uva, perm);
-}
-
-void vs_vhost_iotlb_invalidate(struct vs_port *port, uint64_t iova, uint64_t size)
-{
-    vs_iotlb_invalidate(vs_vhost_of(port)->iotlb, iova, size);
-}
-
-void vs_vhost_iotlb_clear(struct vs_port *port)
-{
-    vs_iotlb_clear(vs_vhost_of(port)->iotlb);
-}
-
-void vs_vhost_iotlb_stats(struct vs_port *port, struct vs_iotlb_stats *to)
-{
-    vs_iotlb_stats_read(vs_vhost_of(port)->iotlb, to);
-}
-
-void vs_vhost_send_rarp(struct vs_port *port, const uint8_t *mac)
-{
-    (void)port;
-    (void)mac;
+    info->held = vs_hold_counting(r->hold);
+    info->waiting = r->iotlb != NULL && vs_iotlb_blocked(r->iotlb);
 }

@@ -5,11 +5,13 @@
 #ifndef VS_VHOST_QUEUE_H
 #define VS_VHOST_QUEUE_H
 
+#include "vhost_hold.h"
 #include "vhost_port.h"
 
 #ifndef VS_CDEF
 
 enum { VS_VHOST_NO_RING = 0xffff };
+#define VS_VHOST_RARP (1ull << 48)
 
 struct vs_vhost_queue {
     _Atomic(struct vs_vring *) ring; /* NULL: stopped. Published by the control thread */
@@ -24,6 +26,10 @@ struct vs_vhost {
     _Atomic uint32_t retries;
     _Atomic uint32_t max_frame;
     struct vs_iotlb *iotlb; /* of the guest's vIOMMU; lives as long as the port */
+    int wake_fd; /* wakes the core of receive queue 0 while its ring is stopped; -1: not needed yet */
+    /* Chores of the core that polls receive queue 0. */
+    _Atomic uint64_t holding VS_CACHE_ALIGNED; /* bit q: transmit queue q keeps packets (vhost_hold.h) */
+    _Atomic uint64_t rarp;                     /* MAC address and VS_VHOST_RARP, 0: none to send */
     struct vs_vhost_queue queues[VS_VHOST_RINGS];
 };
 
@@ -40,8 +46,30 @@ static inline struct vs_vring *vs_vhost_ring(struct vs_vhost *v, unsigned ring)
 int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
                 struct vs_port_counters *c);
 void vs_vhost_rx_release(struct vs_port *port, unsigned rxq);
+int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                  struct vs_port_counters *c);
 void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
                  struct vs_port_counters *c);
+
+/* vhost_chores.c: what is left to do for a port besides its rings. On cores; `hold` functions under the ring's lock. */
+static inline bool vs_vhost_has_chores(struct vs_port *port)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    return (atomic_load_explicit(&v->holding, memory_order_relaxed) |
+            atomic_load_explicit(&v->rarp, memory_order_relaxed)) != 0;
+}
+/* Do what can be done now. True: `p` is a packet to receive, not counted as borrowed from a ring. */
+bool vs_vhost_chores(struct vs_port *port, struct vs_packet *p, struct vs_port_counters *c);
+/* May a core that polls queue 0 sleep, as far as chores are concerned? */
+bool vs_vhost_chores_wait(struct vs_port *port);
+/* Send what is kept for a ring, as far as translations came. */
+void vs_vhost_hold_empty(struct vs_vhost *v, struct vs_vring *r, struct vs_port_counters *c);
+/* Something is kept: let the core of queue 0 know. */
+void vs_vhost_hold_announce(struct vs_vhost *v, struct vs_vring *r);
+/* The ring is gone (control thread): what it kept is dropped. */
+void vs_vhost_hold_end(struct vs_vhost *v, struct vs_vring *r);
+/* Wake the cores that wait for a translation, or that have chores to do. Control thread. */
+void vs_vhost_wake(struct vs_vhost *v);
 
 /* Copy n bytes inline, in blocks that the compiler turns into vector moves: a call of memcpy costs more than the copy of a small
  * frame. Tails of 16 bytes and more are copied by one overlapping block. */

@@ -161,8 +161,12 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
     struct vs_vhost_queue *q = &vs_vhost_of(port)->queues[2 * rxq + 1];
     struct vs_vring *r = atomic_load_explicit(&q->ring, memory_order_acquire);
     struct vs_window w;
+    if (VS_UNLIKELY(rxq == 0 && vs_vhost_has_chores(port)) && vs_vhost_chores(port, pkts[0], c))
+        return 1;
     if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
         return 0;
+    if (VS_UNLIKELY(r->iotlb != NULL) && !vs_iotlb_begin(r->iotlb))
+        return 0; /* an address is missing, and nothing has changed since it was asked for */
     if (VS_UNLIKELY(r->discard)) {
         discard(r, c);
         return 0;

@@ -11,6 +11,8 @@ enum put {
     PUT_TOO_LONG, /* nothing consumed: no buffer of the guest is long enough */
     PUT_BAD,      /* the guest's buffer was refused and given back */
     PUT_WAIT,     /* nothing consumed: an address of the guest is not known yet */
+    PUT_HELD,     /* it is kept until it is (vhost_hold.h) */
+    PUT_NO_HOLD,  /* it would have to be kept, but there is no room */
 };
 
 /* A buffer that is filled, to be given back when the whole frame is. */
@@ -194,22 +196,40 @@ static enum put put(struct vs_vring *r, struct vs_window *w, const struct source
     return PUT_DONE;
 }
 
+/* Put, or keep it until the address that is missing is known. `p`: the packet whose offloads go with the bytes, or NULL. */
+static enum put put_or_hold(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want,
+                            const struct vs_packet *p, bool counts)
+{
+    struct vs_hold *h = r->hold;
+    if (VS_LIKELY(h == NULL || h->n == 0 || h->emptying)) {
+        enum put result = put(r, w, s, want);
+        if (VS_LIKELY(result != PUT_WAIT) || h == NULL)
+            return result;
+        h->waits = true;
+        if (h->emptying)
+            return result;
+    }
+    return vs_hold_add(h, s->head, s->head_len, s->segs, s->n_segs, p, counts) ? PUT_HELD : PUT_NO_HOLD;
+}
+
 /* Frames that vs_offload_finish makes of one packet. */
 struct finish {
     struct vs_vring *r;
     struct vs_window *w;
     enum put result;
     uint64_t bytes;
+    bool held; /* some of them */
 };
 
 static int emit_frame(void *ctx, const uint8_t *frame, uint32_t len)
 {
     struct finish *f = ctx;
     struct source s = {.header = &plain_header, .head = frame, .head_len = len, .total = len};
-    f->result = put(f->r, f->w, &s, VS_BATCH);
+    f->result = put_or_hold(f->r, f->w, &s, VS_BATCH, NULL, f->bytes == 0 && !f->held);
     if (f->result == PUT_DONE)
         f->bytes += len;
-    return f->result == PUT_DONE ? 0 : -1;
+    f->held |= f->result == PUT_HELD;
+    return f->result == PUT_DONE || f->result == PUT_HELD ? 0 : -1;
 }
 
 /* What the driver must have negotiated to take the packet as it is (section 5.1.6.4). UDP: both, as which of them counts is not looked up. */
@@ -254,10 +274,9 @@ static bool pass_on(const struct vs_vring *r, const struct vs_packet *p, struct 
 }
 
 static const enum vs_drop reasons[] = {
-    [PUT_FULL] = VS_DROP_TX_RING_FULL,
-    [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
-    [PUT_BAD] = VS_DROP_TX_BAD_DESC,
-    [PUT_WAIT] = VS_DROP_TX_RING_FULL,
+    [PUT_FULL] = VS_DROP_TX_RING_FULL,      [PUT_TOO_LONG] = VS_DROP_TX_TOO_LONG,
+    [PUT_BAD] = VS_DROP_TX_BAD_DESC,        [PUT_WAIT] = VS_DROP_TX_RING_FULL,
+    [PUT_HELD] = VS_DROP_TX_NO_TRANSLATION, [PUT_NO_HOLD] = VS_DROP_TX_NO_TRANSLATION,
 };
 
 static enum put put_whole(struct vs_vring *r, struct vs_window *w, const struct vs_packet *p,
@@ -269,7 +288,7 @@ static enum put put_whole(struct vs_vring *r, struct vs_window *w, const struct 
                        .head_len = p->head_len,
                        .n_segs = p->n_segs,
                        .total = p->frame_len};
-    return put(r, w, &s, want);
+    return put_or_hold(r, w, &s, want, p, true);
 }
 
 /* A packet with offloads: passed on, or finished here. Also finished is what is too long for the buffers of a driver that takes segmentable
@@ -287,7 +306,12 @@ static __attribute__((noinline)) enum put put_offload(struct vs_vring *r, struct
             return result;
     }
     struct finish f = {.r = r, .w = w, .result = PUT_DONE};
-    if (vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f) < 0 && f.result == PUT_DONE) {
+    int error = vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f);
+    if (VS_UNLIKELY(f.held)) { /* counted: as sent now, or with the first frame that is kept */
+        *bytes += f.bytes;
+        return f.bytes > 0 ? PUT_DONE : PUT_HELD;
+    }
+    if (error < 0 && f.result == PUT_DONE) {
         *reason = VS_DROP_TX_OFFLOAD;
         return PUT_BAD;
     }
@@ -317,9 +341,9 @@ static bool longer_than(const struct vs_packet *p, uint32_t max_frame)
            (p->gso_type == VS_GSO_NONE || vs_offload_wire_len(p) > max_frame);
 }
 
-/* Send until the guest is short of buffers. Returns how many packets are dealt with: sent or dropped for another reason. */
-static int send_some(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
-                     struct vs_port_counters *c)
+/* Send until the guest is short of buffers. Returns how many packets are dealt with: sent, kept, or dropped for another reason. */
+int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                  struct vs_port_counters *c)
 {
     struct vs_window w;
     uint64_t sent = 0, bytes = 0;
@@ -334,6 +358,8 @@ static int send_some(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_
             sent++;
             continue;
         }
+        if (result == PUT_HELD)
+            continue;
         if (result == PUT_FULL || result == PUT_WAIT)
             break;
         vs_port_tx_drop(c, reason, 1);
@@ -357,9 +383,11 @@ void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, i
     uint32_t max_frame = atomic_load_explicit(&v->max_frame, memory_order_relaxed);
     uint32_t retries = atomic_load_explicit(&v->retries, memory_order_relaxed);
     vs_spin_lock(&r->lock);
+    if (VS_UNLIKELY(r->hold != NULL))
+        vs_vhost_hold_empty(v, r, c);
     int done = 0, last = -1;
     while (done < n && atomic_load_explicit(&r->broken, memory_order_relaxed) == 0) {
-        last = send_some(r, pkts + done, n - done, max_frame, c);
+        last = vs_vhost_send(r, pkts + done, n - done, max_frame, c);
         done += last;
         if (done == n || last == 0 || retries-- == 0)
             break;
@@ -370,6 +398,8 @@ void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, i
     bool broken = atomic_load_explicit(&r->broken, memory_order_relaxed) != 0;
     if (done < n && !broken)
         vs_count(&r->stats->full, (uint64_t)(n - done));
+    if (VS_UNLIKELY(r->hold != NULL && r->hold->n > 0))
+        vs_vhost_hold_announce(v, r);
     vs_spin_unlock(&r->lock);
     if (done < n)
         vs_port_tx_drop(c, broken ? VS_DROP_TX_NOT_READY : VS_DROP_TX_RING_FULL, (uint64_t)(n - done));

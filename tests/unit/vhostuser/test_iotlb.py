@@ -1,0 +1,461 @@
+"""A guest behind a vIOMMU: what is asked for, when, how often, and what is done with the answers."""
+
+import pytest
+from fakes.iommu_port import AGAIN, BOTH, PAGE, READ, WRITE, IommuPort, start_error
+from fakes.mock_guest import MODERN, Guest, Region, Ring
+from vhostuser_frames import frame
+
+from vswitchd.datapath.dp import lib
+
+TOP = 1 << 64
+
+
+@pytest.fixture
+def port():
+    made = IommuPort(Guest())
+    yield made
+    made.close()
+
+
+def page_of(at: int) -> int:
+    return at & ~(PAGE - 1)
+
+
+def sender(port: IommuPort) -> Ring:
+    ring = Ring(port.guest, 64)
+    port.start_known(1, ring)
+    port.guest.alloc(PAGE, PAGE)  # buffers begin on pages of their own
+    return ring
+
+
+def send_on_fresh_page(ring: Ring, data: bytes) -> int:
+    """Returns the page."""
+    at = ring.guest.alloc(PAGE, PAGE)
+    ring.guest.write(at, bytes(ring.hdr_len) + data)
+    ring.chain([(at, ring.hdr_len + len(data))])
+    return at
+
+
+def test_a_ring_asks_for_its_own_pages(port):
+    """Addresses of rings are IOVAs: a ring that is not known asks for all of its pages at once and starts when they are there."""
+    ring = Ring(port.guest, 256)
+    assert start_error(port, 1, ring) == AGAIN
+    wanted = {page_of(a) for a in range(ring.desc, ring.used + 6 + 8 * 256, 8)}
+    assert {page for page, _ in port.misses()} == wanted
+    assert start_error(port, 1, ring) == AGAIN
+    assert port.misses() == [], "asked twice"
+    for page in wanted:
+        port.map(page)
+    port.start_translated(1, ring)
+    assert port.info(1).size == 256
+
+
+def test_used_ring_needs_write_permission(port):
+    ring = Ring(port.guest, 256)
+    ring.used = port.guest.alloc(6 + 8 * 256, PAGE)  # on pages of its own
+    for at, n, perm in ((ring.desc, 4096, READ), (ring.avail, 518, READ), (ring.used, 2054, READ)):
+        port.map(page_of(at), at + n - page_of(at), perm)
+    assert start_error(port, 1, ring) == AGAIN
+    assert port.misses() == [(ring.used, WRITE)]
+
+
+def test_receive_waits_for_its_page_and_goes_on(port):
+    ring = sender(port)
+    page = send_on_fresh_page(ring, frame(100))
+    assert port.rx() == []
+    assert ring.take() == [], "a chain that waits was given back"
+    assert port.misses() == [(page, READ)]
+    port.map(page, perm=READ)
+    assert port.rx() == [frame(100)]
+    assert ring.take() == [(0, 0)]
+    assert port.drops() == {}
+    assert port.counters.rx_packets == 1
+
+
+def test_a_page_is_asked_for_once_however_often_the_ring_is_polled(port):
+    ring = sender(port)
+    page = send_on_fresh_page(ring, frame(100))
+    for _ in range(50):
+        assert port.rx() == []
+    assert port.stats()["misses"] == 1, "polling a ring that waits searched again"
+    assert port.misses() == [(page, READ)]
+    for _ in range(50):
+        assert port.rx() == []
+    assert not port.rung()
+    assert port.misses() == []
+
+
+def test_all_pages_of_a_window_are_asked_for_at_once(port):
+    ring = sender(port)
+    pages = [send_on_fresh_page(ring, frame(60, i)) for i in range(20)]
+    assert port.rx() == []
+    assert port.misses() == [(page, READ) for page in pages]
+    for page in reversed(pages[1:]):
+        port.map(page)
+        assert port.rx() == [], "order of chains was not kept"
+    port.map(pages[0])
+    assert port.rx() == [frame(60, i) for i in range(20)]
+
+
+def test_chains_before_the_missing_one_are_received(port):
+    ring = sender(port)
+    pages = [send_on_fresh_page(ring, frame(60, i)) for i in range(5)]
+    for page in (*pages[:3], pages[4]):
+        port.map(page)
+    assert port.rx() == [frame(60, i) for i in range(3)]
+    assert port.rx() == []
+    assert port.answer() == 1
+    assert port.rx() == [frame(60, 3), frame(60, 4)]
+
+
+def test_a_buffer_over_pages_is_asked_for_as_a_whole(port):
+    ring = sender(port)
+    at = port.guest.alloc(5 * PAGE, PAGE) + 3000
+    data = frame(12000)
+    port.guest.write(at, bytes(12) + data)
+    ring.chain([(at, 12 + len(data))])
+    assert port.rx() == []
+    assert port.misses() == [(page_of(at) + i * PAGE, READ) for i in range(4)]
+    for i in (0, 1, 3):
+        port.map(page_of(at) + i * PAGE)
+        assert port.rx() == []
+    port.map(page_of(at) + 2 * PAGE)
+    assert port.rx() == [data]
+
+
+def test_pages_that_lie_elsewhere_are_pieces(port):
+    """Neighbours of the guest's are not neighbours of ours."""
+    ring = sender(port)
+    iova = 0x40_0000_0000 - PAGE
+    frames = [port.guest.alloc(PAGE, PAGE) for _ in range(4)][::-1]
+    data = frame(4 * PAGE - 12 - 8)
+    whole = bytes(12) + data
+    for i, at in enumerate(frames):
+        port.guest.write(at, whole[i * PAGE : (i + 1) * PAGE])
+        assert port.update(iova + i * PAGE, PAGE, port.guest.uva(at)) == 0
+    for _ in range(3):
+        ring.chain([(iova, len(whole))])
+    assert port.rx() == [data] * 3
+    assert port.misses() == []
+
+
+@pytest.mark.parametrize("indirect", [False, True])
+def test_chains_of_many_pages(port, indirect):
+    ring = sender(port)
+    pages = [port.guest.alloc(PAGE, PAGE) for _ in range(6)]
+    data = frame(6 * 300)
+    for i, page in enumerate(pages):
+        port.guest.write(page, (bytes(12) + data)[i * 302 : (i + 1) * 302])
+    ring.chain([(page, 302) for page in pages], indirect=indirect)
+    for _ in range(20):
+        if got := port.rx():
+            break
+        assert port.answer() > 0, "the ring waits for nothing"
+    assert got == [data]
+    assert len({p for p, _ in port.asked}) == len(port.asked), "asked twice"
+
+
+def test_an_indirect_table_on_two_pages(port):
+    ring = sender(port)
+    table = port.guest.alloc(2 * PAGE, PAGE) + PAGE - 24  # the second entry lies on both
+    port.guest.alloc(16)
+    bufs = [port.guest.alloc(64) for _ in range(3)]
+    for i, at in enumerate(bufs):
+        ring.set_desc(i, at, 40, 1 if i < 2 else 0, i + 1, table=table)
+        port.guest.write(at, frame(40, i))
+    ring.set_desc(0, table, 48, 4)
+    ring.offer(0)
+    for _ in range(10):
+        if got := port.rx():
+            break
+        port.answer()
+    assert got == [(frame(40, 0) + frame(40, 1) + frame(40, 2))[12:]]
+
+
+class TestPermissions:
+    def test_a_read_only_page_is_not_written(self, port):
+        """Receive buffers need W; an answer that grants R alone does not unlock them, nor is the front-end asked in a circle."""
+        ring = Ring(port.guest, 16)
+        port.start_known(0, ring)
+        at = port.guest.alloc(PAGE, PAGE)
+        ring.chain([(at, 2048)], 2)
+        port.tx(frame(100))
+        assert port.misses() == [(at, WRITE)]
+        for _ in range(5):
+            port.map(at, perm=READ)
+            port.tx(frame(100))
+            assert port.misses() == []
+        assert port.guest.read(at, 2048) == bytes(2048)
+        assert port.counters.tx_packets == 0
+        port.map(at, perm=WRITE)
+        port.tx()
+        port.rx()
+        assert [data for _, data in ring.received()] == [frame(100)]
+
+    def test_a_write_only_page_is_not_read(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(100))
+        port.map(page, perm=WRITE)
+        assert port.rx() == []
+        assert port.misses() == [(page, READ)]
+
+    def test_a_page_wanted_for_both_is_asked_for_again(self, port):
+        """What was asked for reading is now needed for writing, too."""
+        ring = sender(port)
+        other = Ring(port.guest, 16)
+        port.start_known(0, other)
+        page = send_on_fresh_page(ring, frame(100))
+        other.chain([(page, 2048)], 2)
+        port.rx()
+        assert port.misses() == [(page, READ)]
+        port.tx(frame(60))
+        assert port.misses() == [(page, BOTH)]
+
+
+class TestInvalidation:
+    def test_it_is_forgotten_and_asked_for_anew(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(100))
+        port.map(page)
+        assert port.rx() == [frame(100)]
+        port.unmap(page)
+        ring.chain([(page, 112)])
+        assert port.rx() == []
+        assert port.misses() == [(page, READ)]
+
+    def test_it_cuts_larger_entries(self, port):
+        """Two megabytes lose one page in their middle: the rest is still there."""
+        ring = sender(port)
+        big = port.guest.alloc(1 << 20, PAGE)
+        port.map(big, 1 << 20)
+        hole = big + 100 * PAGE
+        port.unmap(hole)
+        for at in (hole - PAGE, hole, hole + PAGE):
+            port.guest.write(at, bytes(12) + frame(60))
+            ring.chain([(at, 72)])
+        assert len(port.rx()) == 1
+        assert port.misses() == [(hole, READ)]
+        port.map(hole)
+        assert len(port.rx()) == 2
+        assert port.stats()["invalidations"] == 1
+
+    def test_a_question_that_it_covers_may_be_asked_again(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(100))
+        port.rx()
+        assert port.misses() == [(page, READ)]
+        port.unmap(page)
+        port.rx()
+        assert port.misses() == [(page, READ)]
+
+    @pytest.mark.parametrize(
+        ("iova", "size", "gone"),
+        [
+            (0, TOP - 1, True),
+            (0, 0xFEE00000, True),  # what QEMU sends: all but the window of interrupts
+            (0xFEF00000, 0xFFFFFFFF01100000, False),  # up to 2^64, whose sum is 0
+            (0xFEF00000, 0xFFFFFFFFFFFFFFFF, False),  # cut at 2^64
+            (0, 0, False),
+            (TOP - 1, 1, False),
+        ],
+    )
+    def test_ranges_up_to_the_end_of_the_world(self, port, iova, size, gone):
+        port.map(0x10000)
+        port.unmap(iova, size)
+        assert port.stats()["entries"] == (0 if gone else 1)
+
+    def test_clear_forgets_questions_too(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(100))
+        port.rx()
+        port.misses()
+        lib.vs_vhost_iotlb_clear(port.handle)
+        assert (port.stats()["entries"], port.stats()["pending"]) == (0, 0)
+        port.rx()
+        assert port.misses() == [(page, READ)]
+
+
+class TestUpdates:
+    def test_a_later_one_replaces_an_earlier_one(self, port):
+        ring = sender(port)
+        iova, old, new = 0x40_0000_0000, *(port.guest.alloc(PAGE, PAGE) for _ in range(2))
+        for at, seed in ((old, 1), (new, 2)):
+            port.guest.write(at, bytes(12) + frame(60, seed))
+        for target, seed in ((old, 1), (new, 2)):
+            assert port.update(iova, PAGE, port.guest.uva(target)) == 0
+            ring.chain([(iova, 72)])
+            assert port.rx() == [frame(60, seed)]
+        assert port.misses() == []
+
+    def test_the_same_again_changes_nothing(self, port):
+        port.map(0x10000)
+        entries = port.stats()["entries"]
+        port.map(0x10000)
+        assert port.stats()["entries"] == entries
+        assert port.stats()["updates"] == 2
+
+    def test_an_update_over_regions_is_split(self):
+        """Regions that are neighbours to the front-end are different mappings of ours."""
+        regions = [Region(0, 0x7F0000000000, 1 << 20), Region(1 << 20, 0x7F0000100000, 1 << 20)]
+        port = IommuPort(Guest(regions))
+        try:
+            ring = sender(port)
+            edge = 1 << 20
+            iova = 0x50_0000_0000
+            assert port.update(iova, 8 * PAGE, 0x7F0000100000 - 4 * PAGE) == 0
+            data = frame(3000)
+            whole = bytes(12) + data
+            port.guest.write(edge - 1000, whole[:1000])
+            port.guest.write(edge, whole[1000:])
+            ring.chain([(iova + 4 * PAGE - 1000, len(whole))])
+            assert port.rx() == [data]
+        finally:
+            port.close()
+
+    @pytest.mark.parametrize(
+        ("iova", "size", "offset", "perm", "error"),
+        [
+            (0, 0, 0, 3, 22),
+            (TOP - PAGE, 2 * PAGE, 0, 3, 22),
+            (0, PAGE, TOP - 0x7F0000000000 - 1, 3, 22),
+            (0, TOP - 1, 0, 3, 22),
+            (0, PAGE, 0, 0, 22),
+            (0, PAGE, 0, 4, 22),
+            (0, PAGE, 8 << 20, 3, 14),
+            (0, 2 * PAGE, (8 << 20) - PAGE, 3, 14),
+            (0, PAGE, -1, 3, 14),
+        ],
+    )
+    def test_nonsense_changes_nothing(self, port, iova, size, offset, perm, error):
+        assert port.update(iova, size, 0x7F0000000000 + offset, perm) == -error
+        assert (port.stats()["entries"], port.stats()["updates"]) == (0, 0)
+
+    def test_the_last_page_of_the_world(self, port):
+        ring = sender(port)
+        at = port.guest.alloc(PAGE, PAGE)
+        port.guest.write(at + 1000, bytes(12) + frame(100))
+        assert port.update(TOP - PAGE, PAGE, port.guest.uva(at)) == 0
+        ring.chain([(TOP - PAGE + 1000, 112)])
+        assert port.rx() == [frame(100)]
+
+
+class TestBounds:
+    def test_the_snapshot_is_bounded_and_the_newest_stay(self, port):
+        at = port.guest.uva(0)
+        for i in range(2100):
+            assert port.update((1 << 40) + 2 * i * PAGE, PAGE, at) == 0
+        stats = port.stats()
+        assert (stats["entries"], stats["evictions"]) == (2048, 52)
+        ring = sender(port)
+        ring.chain([((1 << 40) + 2 * 2099 * PAGE, 112)])
+        assert len(port.rx()) == 1, "the newest translation is gone"
+
+    def test_what_was_evicted_is_asked_for_again(self, port):
+        ring = sender(port)
+        for i in range(2100):
+            port.update((1 << 40) + 2 * i * PAGE, PAGE, port.guest.uva(0))
+        ring.chain([(1 << 40, 112)])
+        assert port.rx() == []
+        assert port.misses() == [(1 << 40, READ)]
+
+    def test_what_was_evicted_is_invalidated_all_the_same(self, port):
+        """A ring may remember what the snapshot had to let go of."""
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(60))
+        port.map(page)
+        assert len(port.rx()) == 1
+        for i in range(2100):
+            port.update((1 << 40) + 2 * i * PAGE, PAGE, port.guest.uva(0))
+        port.unmap(page)
+        ring.chain([(page, 72)])
+        assert port.rx() == []
+
+    def test_the_list_of_misses_is_bounded_and_room_is_used(self, port):
+        """A guest that names pages which do not exist: the front-end is not asked more, and other rings go on in time."""
+        rings = []
+        for q in range(10):
+            ring = Ring(port.guest, 32)
+            port.start_known(2 * q + 1, ring)
+            rings.append(ring)
+        pages = [
+            send_on_fresh_page(ring, frame(60, q)) for q in range(10) for ring in rings for _ in range(3)
+        ]
+        assert len(pages) == 300
+        for q in range(10):
+            port.rx(q)
+        assert port.stats()["pending"] == 256
+        first = port.misses()
+        assert len(first) == 256
+        got = 0
+        for _ in range(20):
+            for page, _ in port.asked:
+                port.map(page)
+            for q in range(10):
+                got += len(port.rx(q))
+            port.misses()
+        assert got == 300
+
+    def test_collecting_in_parts(self, port):
+        ring = sender(port)
+        for i in range(10):
+            send_on_fresh_page(ring, frame(60, i))
+        port.rx()
+        assert port.rung()
+        parts = [port.misses(4), port.misses(4)]
+        assert port.rung(), "the rest is not announced"
+        parts.append(port.misses(4))
+        assert [len(part) for part in parts] == [4, 4, 2]
+        assert not port.rung()
+
+
+class TestUnanswered:
+    def test_a_lost_answer_is_asked_for_again(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(60))
+        port.rx()
+        assert port.misses() == [(page, READ)]
+        assert lib.vs_vhost_iotlb_retry(port.handle) == 0, "it was told a moment ago"
+        assert port.misses() == []
+        assert lib.vs_vhost_iotlb_retry(port.handle) == 1
+        assert port.rung()
+        assert port.misses() == [(page, READ)]
+
+    def test_in_the_end_it_is_forgotten_until_the_ring_looks_again(self, port):
+        ring = sender(port)
+        page = send_on_fresh_page(ring, frame(60))
+        port.rx()
+        for _ in range(40):
+            port.misses()
+            lib.vs_vhost_iotlb_retry(port.handle)
+            if port.stats()["pending"] == 0:
+                break
+        assert port.stats()["pending"] == 0
+        assert len(port.asked) == 8
+        port.rx()
+        assert port.misses() == [(page, READ)]
+        port.map(page)
+        assert port.rx() == [frame(60)]
+
+
+def test_hits_and_misses_are_counted(port):
+    ring = sender(port)
+    page = send_on_fresh_page(ring, frame(60))
+    port.rx()
+    port.answer()
+    port.rx()
+    before = port.stats()
+    assert before["misses"] == 1
+    assert before["asked"] == 1
+    for _ in range(10):
+        ring.chain([(page, 72)])
+        assert len(port.rx()) == 1
+    assert port.stats()["hits"] == before["hits"], "what the ring remembers is not searched for"
+
+
+def test_without_the_feature_addresses_are_physical(port):
+    """ACCESS_PLATFORM decides, not the presence of an IOTLB."""
+    ring = Ring(port.guest, 16)
+    port.features = MODERN
+    port.start(1, ring)
+    ring.chain([((1 << 45) + 0x100000, 72)])
+    assert len(port.rx()) == 1
