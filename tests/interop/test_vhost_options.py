@@ -16,6 +16,7 @@ from peers.wait import until
 
 from vswitchd.ports.vhostuser.features import Virtio
 from vswitchd.ports.vhostuser.messages import Request
+from vswitchd.ports.vhostuser.status import HELP
 
 pytestmark = [pytest.mark.interop, pytest.mark.root]
 BR = "xvo0"
@@ -98,7 +99,11 @@ def test_modes_and_mistakes(place, stack):
             if option == "socket-group":
                 switch.vsctl("set", "Interface", "v1", "options:socket-group=0")
             assert switch.vsctl("get", "Interface", "v1", "error") == "[]"
-        assert switch.metrics()["vs_vhost_reconnects_total"] == [({"port": "v1"}, 0.0), ({"port": "v2"}, 0.0)]
+        seen = switch.metrics()
+        assert seen["vs_vhost_reconnects_total"] == [({"port": "v1"}, 0.0), ({"port": "v2"}, 0.0)]
+        assert {name for name in HELP if "iotlb" not in name and name not in seen} <= {
+            "vs_vhost_refused_total"
+        }
         offered(other)
 
 

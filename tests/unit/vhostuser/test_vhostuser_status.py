@@ -1,6 +1,7 @@
 """What a port tells of itself: column `status`, the metrics, and when the daemon is told to look."""
 
 import asyncio
+import os
 from types import SimpleNamespace
 
 from fakes import front_end as fe
@@ -93,6 +94,7 @@ def test_with_a_front_end(tmp_path):
         assert info["protocol_feature_names"].startswith("mq reply_ack net_mtu reset_device ")
         assert info["offloads"] == "none"
         assert info["migration"] == "none"
+        assert info["pid"] == str(os.getpid())
         size = sum(r.size for r in front.guest.regions)
         assert (info["memory_regions"], info["memory_bytes"]) == (str(len(front.guest.regions)), str(size))
         assert (info["vring_0_size"], info["vring_0_available"], info["vring_0_notifications"]) == (

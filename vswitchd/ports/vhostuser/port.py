@@ -228,6 +228,7 @@ class VhostPort:
             connects=self._connects,
             rings=self._rings,
             faults=self._faults.total,
+            pid=None if self._peer is None else self._peer.pid,
             error=self._error,
         )
         return PortStatus(

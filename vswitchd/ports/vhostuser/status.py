@@ -69,6 +69,8 @@ class View:
     """Rings up to the highest that ever ran: those have counters."""
     faults: int
     """Mappings of guest memory that went away under the switch (faults.py)."""
+    pid: int | None = None
+    """The front-end's process, where it can be told."""
     error: str = ""
     """What is wrong with the options; the port runs with those that it had before."""
 
@@ -89,6 +91,8 @@ def info(view: View) -> dict[str, str]:
         facts["error"] = view.error
     if view.state is not None:
         facts |= negotiated(view.state)
+        if view.pid is not None:
+            facts["pid"] = str(view.pid)
         # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
         age = int(view.age)
         facts["connection_age"] = str(age if age < _MINUTE else age - age % _MINUTE)
