@@ -199,6 +199,7 @@ DEFAULT = Offer(
         Virtio.GUEST_ANNOUNCE,
         Virtio.MQ,
         Virtio.CTRL_MAC_ADDR,
+        Virtio.LOG_ALL,
         Virtio.ANY_LAYOUT,
         Virtio.INDIRECT_DESC,
         Virtio.EVENT_IDX,
@@ -212,16 +213,19 @@ DEFAULT = Offer(
     ),
     mask(
         Protocol.MQ,
+        Protocol.LOG_SHMFD,
+        Protocol.RARP,
         Protocol.REPLY_ACK,
         Protocol.NET_MTU,
+        Protocol.BACKEND_REQ,
         Protocol.RESET_DEVICE,
         Protocol.CONFIGURE_MEM_SLOTS,
         Protocol.STATUS,
     ),
 )
 """What a port offers unless told otherwise. A bit enters when its code has landed."""
-OPT_IN = Offer(0, 0)
-"""What the code can do but a port offers only when asked to."""
+OPT_IN = Offer(0, mask(Protocol.INBAND_NOTIFICATIONS))
+"""What the code can do but a port offers only when asked to: messages instead of eventfds are for simulators."""
 SUPPORTED = DEFAULT | OPT_IN
 """All that the code can do."""
 
