@@ -177,7 +177,7 @@ class VhostPort:
         if state is not None and state.features is not None:
             self._remember(state, state.features)
         seen = (
-            None if state is None else status.negotiated(state),
+            None if state is None else status.outline(state),
             tuple(self._device.sizes.items()),
             self._device.guest_mtu,
         )

@@ -90,7 +90,7 @@ def info(view: View) -> dict[str, str]:
     if view.error:
         facts["error"] = view.error
     if view.state is not None:
-        facts |= negotiated(view.state)
+        facts |= _negotiated(view.state)
         if view.pid is not None:
             facts["pid"] = str(view.pid)
         # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
@@ -111,8 +111,13 @@ def info(view: View) -> dict[str, str]:
     return facts
 
 
-def negotiated(state: State) -> dict[str, str]:
-    """Return the part of column `status` that follows from the messages of the front-end."""
+def outline(state: State) -> tuple[object, ...]:
+    """Return what the rest is made of: equal as long as that does not change. Asked after each burst of messages."""
+    regions = None if state.memory is None else state.memory.regions
+    return (state.features, state.protocol, regions, state.inflight is None)
+
+
+def _negotiated(state: State) -> dict[str, str]:
     facts = {
         "migration": "logging" if state.negotiated(Virtio.LOG_ALL) else "none",
         "inflight": "none" if state.inflight is None else "front-end",
