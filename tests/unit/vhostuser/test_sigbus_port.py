@@ -5,7 +5,10 @@ import os
 
 from vhostuser_world import check_echo, run, until
 
-from vswitchd.datapath.dp import lib
+from vswitchd.datapath.dp import ffi, lib
+from vswitchd.ports.vhostuser.device import CoreDevice
+from vswitchd.ports.vhostuser.memory import Gpa, Region, Uva
+from vswitchd.ports.vhostuser.payloads import InflightArea, LogArea
 
 FAULTS = ("vs_vhost_memory_faults_total", ())
 
@@ -62,3 +65,25 @@ def test_memory_that_is_cut_while_rings_stop(tmp_path):
         check_echo(await world.front(), port)
 
     run(tmp_path, main)
+
+
+def test_every_kind_of_memory_has_its_owner():
+    """Guest memory, migration log and record of chains in flight: whoever touches one that was cut, the port is told."""
+    handle = lib.vs_vhost_new(b"v")
+    device = CoreDevice("v", handle)
+    fd = os.memfd_create("guest")
+    os.ftruncate(fd, 1 << 20)
+    memory = device.map(Region(Gpa(0), Uva(0x7F0000000000), 1 << 20, 0), fd)
+    dirty = device.map_log(LogArea(1 << 20, 0), fd)
+    record = device.map_inflight(InflightArea(1 << 20, 0, 2, 256), fd, 0)
+    os.ftruncate(fd, 0)
+    assert lib.vs_guarded_faults(handle) == 0
+    for mapping in (memory, lib.vs_dirty_log_map(dirty), record):
+        assert lib.vs_guest_map_host(mapping)[4096] == 0
+        assert lib.vs_guarded_faults(handle) == 1
+    device.unmap(memory)
+    device.free_log(dirty)
+    device.free_inflight(record)
+    assert lib.vs_guarded_faults(ffi.NULL) == 0
+    lib.vs_port_destroy(handle)
+    os.close(fd)

@@ -114,6 +114,7 @@ class CoreDevice:
         dirty = lib.vs_dirty_log_new(fd, area.offset, area.size, error)
         if dirty == ffi.NULL:
             raise RequestError(f"cannot map the migration log: {_reason(error[0])}")
+        lib.vs_guest_map_own(lib.vs_dirty_log_map(dirty), self._handle)
         return dirty
 
     def free_log(self, dirty: Any) -> None:
@@ -242,6 +243,7 @@ class CoreDevice:
         mapping = lib.vs_guest_map_new(fd, area.offset, area.size, error)
         if mapping == ffi.NULL:
             raise RequestError(f"cannot map the record of chains in flight: {_reason(error[0])}")
+        lib.vs_guest_map_own(mapping, self._handle)
         return mapping
 
     def free_inflight(self, record: Any) -> None:

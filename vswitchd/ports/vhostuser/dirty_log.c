@@ -36,6 +36,11 @@ void vs_dirty_log_free(struct vs_dirty_log *log)
     free(log);
 }
 
+struct vs_guest_map *vs_dirty_log_map(struct vs_dirty_log *log)
+{
+    return log->map;
+}
+
 static void set_bits(struct vs_dirty_log *log, uint64_t gpa, uint64_t len)
 {
     uint64_t last = (gpa + len - 1) >> PAGE_SHIFT;

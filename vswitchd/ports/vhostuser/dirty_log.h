@@ -17,6 +17,7 @@ struct vs_dirty_log;
 /* Map `size` bytes of the bitmap at `offset` of a file, which stays the caller's. NULL with *error as vs_guest_map_new. */
 struct vs_dirty_log *vs_dirty_log_new(int fd, uint64_t offset, uint64_t size, int *error);
 void vs_dirty_log_free(struct vs_dirty_log *log);
+struct vs_guest_map *vs_dirty_log_map(struct vs_dirty_log *log);
 
 #ifndef VS_CDEF
 /* We wrote `len` bytes at `host`. Pages behind the end of the bitmap are not noted. */
