@@ -55,6 +55,8 @@ static int place_split(struct vs_vring *r, const struct vs_vring_config *cfg)
     /* We give chains back in the order in which we took them, so a stopped split ring has used->idx == base. After a front-end lost
      * us without GET_VRING_BASE, used->idx is the one to believe: what was taken but not given back is taken again. */
     r->last_avail = __atomic_load_n(&r->used->idx, __ATOMIC_RELAXED);
+    if (r->inflight != NULL)
+        (void)vs_inflight_begin(r, r->last_avail);
     return 0;
 }
 
@@ -73,7 +75,10 @@ static int place_packed(struct vs_vring *r, const struct vs_vring_config *cfg)
     r->slots = (struct vs_packed_desc *)(void *)slots;
     r->driver_event = (struct vs_packed_event *)(void *)driver;
     r->device_event = (struct vs_packed_event *)(void *)device;
-    r->slot = r->used_slot = (uint16_t)cfg->base;
+    r->slot = (uint16_t)cfg->base;
+    if (r->inflight != NULL)
+        r->slot = vs_inflight_begin(r, r->slot);
+    r->used_slot = r->slot;
     return 0;
 }
 

@@ -346,19 +346,27 @@ static inline void vs_vring_take(struct vs_vring *r, const struct vs_window *w, 
     __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
 }
 
+/* What a used descriptor holds behind its address: length, id, flags, as one little-endian word (section 2.8.14). */
+static inline uint64_t vs_packed_used(const struct vs_token *t, uint32_t len)
+{
+    uint64_t flags = (t->slot & VS_SLOT_WRAP ? 0x8080 : 0) | (len != 0 ? VS_DESC_WRITE : 0);
+    return len | (uint64_t)t->id << 32 | flags << 48;
+}
+
 /* Section 2.8.15: the used descriptor goes to the slot of the chain's first one. Its flags make it visible; those of the first chain since
  * the last flush, which stands at used_slot, wait for the next. */
 static inline void vs_packed_push(struct vs_vring *r, const struct vs_token *t, uint32_t len)
 {
     struct vs_packed_desc *d = &r->slots[t->slot & VS_SLOT_INDEX];
-    uint16_t flags = (uint16_t)((t->slot & VS_SLOT_WRAP ? 0x8080 : 0) | (len != 0 ? VS_DESC_WRITE : 0));
+    uint64_t word = vs_packed_used(t, len);
+    if (VS_UNLIKELY(r->inflight != NULL))
+        vs_inflight_push(r, t, len);
     if (r->used_idx == r->used_published) {
         d->id = t->id;
         d->len = len;
-        r->first_flags = flags;
+        r->first_flags = (uint16_t)(word >> 48);
     } else {
-        /* All three in one store, which is not ordered: the flush's release is for all, as the driver looks at the first one first. */
-        uint64_t word = len | (uint64_t)t->id << 32 | (uint64_t)flags << 48;
+        /* All in one store, which is not ordered: the flush's release is for all, as the driver looks at the first one first. */
         __atomic_store_n((uint64_t *)(void *)&d->len, word, __ATOMIC_RELAXED);
     }
     vs_vring_log(r, d, sizeof *d);
@@ -375,8 +383,6 @@ static inline void vs_vring_push(struct vs_vring *r, const struct vs_token *t, u
         vs_vring_log(r, u, sizeof *u);
     }
     r->used_idx++;
-    if (VS_UNLIKELY(r->inflight != NULL))
-        vs_inflight_push(r, t);
 }
 #endif
 

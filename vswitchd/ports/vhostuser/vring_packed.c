@@ -110,7 +110,7 @@ void vs_packed_flush(struct vs_vring *r)
     uint16_t old = r->used_slot, new = r->slot;
     vs_count(&r->stats->chains, (uint16_t)(r->used_idx - r->used_published));
     if (VS_UNLIKELY(r->inflight != NULL))
-        vs_inflight_publish(r);
+        vs_inflight_publish(r, new);
     r->used_published = r->used_idx;
     r->used_slot = new;
     /* Release: used descriptors behind the first one, and the bytes of the buffers, are there before the driver, which looks

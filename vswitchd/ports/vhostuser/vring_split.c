@@ -63,8 +63,6 @@ void vs_split_flush(struct vs_vring *r)
 {
     uint16_t old = r->used_published, new = r->used_idx;
     vs_count(&r->stats->chains, (uint16_t)(new - old));
-    if (VS_UNLIKELY(r->inflight != NULL))
-        vs_inflight_publish(r);
     r->used_published = new;
     /* Release: used elements and the bytes of the buffers are there before the index says so (section 2.7.8). */
     __atomic_store_n(&r->used->idx, new, __ATOMIC_RELEASE);
