@@ -313,20 +313,21 @@ class TestUpdates:
             port.close()
 
     @pytest.mark.parametrize(
-        ("iova", "size", "offset", "perm", "error"),
+        ("range_", "perm", "error"),
         [
-            (0, 0, 0, 3, 22),
-            (TOP - PAGE, 2 * PAGE, 0, 3, 22),
-            (0, PAGE, TOP - 0x7F0000000000 - 1, 3, 22),
-            (0, TOP - 1, 0, 3, 22),
-            (0, PAGE, 0, 0, 22),
-            (0, PAGE, 0, 4, 22),
-            (0, PAGE, 8 << 20, 3, 14),
-            (0, 2 * PAGE, (8 << 20) - PAGE, 3, 14),
-            (0, PAGE, -1, 3, 14),
+            ((0, 0, 0), 3, 22),
+            ((TOP - PAGE, 2 * PAGE, 0), 3, 22),
+            ((0, PAGE, TOP - 0x7F0000000000 - 1), 3, 22),
+            ((0, TOP - 1, 0), 3, 22),
+            ((0, PAGE, 0), 0, 22),
+            ((0, PAGE, 0), 4, 22),
+            ((0, PAGE, 8 << 20), 3, 14),
+            ((0, 2 * PAGE, (8 << 20) - PAGE), 3, 14),
+            ((0, PAGE, -1), 3, 14),
         ],
     )
-    def test_nonsense_changes_nothing(self, port, iova, size, offset, perm, error):
+    def test_nonsense_changes_nothing(self, port, range_, perm, error):
+        iova, size, offset = range_
         assert port.update(iova, size, 0x7F0000000000 + offset, perm) == -error
         assert (port.stats()["entries"], port.stats()["updates"]) == (0, 0)
 

@@ -5,7 +5,12 @@
 
 #include "vhost_queue.h"
 
-enum { RARP_FRAME = 60, ETH_RARP = 0x8035 };
+enum {
+    RARP_FRAME = 60,
+    ETH_RARP = 0x8035,
+    AHEAD = 64,   /* buffers looked up ahead at once */
+    EAGER = 1024, /* batches without a miss after which that ends: it costs a lookup per buffer */
+};
 
 /* ---- packets that wait --------------------------------------------------------------------------------------------- */
 
@@ -55,7 +60,7 @@ void vs_vhost_hold_empty(struct vs_vhost *v, struct vs_vring *r, struct vs_port_
     set_holding(v, r);
 }
 
-void vs_vhost_hold_announce(struct vs_vhost *v, struct vs_vring *r)
+static void announce(struct vs_vhost *v, struct vs_vring *r)
 {
     set_holding(v, r);
     /* The chore is visible before we look whether the answer came meanwhile; vs_vhost_wake does it the other way round. */
@@ -72,6 +77,64 @@ void vs_vhost_hold_end(struct vs_vhost *v, struct vs_vring *r)
     set_holding(v, r);
 }
 
+/* ---- looking ahead -------------------------------------------------------------------------------------------------- */
+
+/* One buffer; returns whether it is missing. */
+static bool look_up(struct vs_vring *r, uint64_t addr, uint32_t len, uint16_t flags)
+{
+    return len != 0 && vs_vring_translate(r, addr, flags & VS_DESC_WRITE, &len) == NULL;
+}
+
+static bool look_ahead_packed(struct vs_vring *r)
+{
+    bool missing = false;
+    /* Behind the cursor lie slots that were used since, which are not available; or it was lapped, and nothing is lost but time. */
+    uint16_t slot = vs_packed_ready(r, r->hold->ahead) ? r->hold->ahead : r->slot;
+    for (unsigned n = 0; n < AHEAD && vs_packed_ready(r, slot); n++) {
+        struct vs_desc d = vs_desc_load(&r->slots[slot & VS_SLOT_INDEX]); /* its flags come last: in `next` */
+        missing |= look_up(r, d.addr, d.len, d.next);
+        slot = vs_slot_add(r, slot, 1);
+    }
+    r->hold->ahead = slot;
+    return missing;
+}
+
+static bool look_ahead_split(struct vs_vring *r)
+{
+    bool missing = false;
+    uint16_t end = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE), pos = r->hold->ahead;
+    uint16_t ready = (uint16_t)(end - r->last_avail);
+    if (ready > r->size)
+        return false; /* fetch will say so */
+    if ((uint16_t)(pos - r->last_avail) > ready)
+        pos = r->last_avail;
+    for (unsigned n = 0; n < AHEAD && pos != end; n++, pos++) {
+        uint16_t head = __atomic_load_n(&r->avail->ring[pos & r->mask], __ATOMIC_RELAXED);
+        if (head >= r->size)
+            break;
+        struct vs_desc d = vs_desc_load(&r->desc[head]);
+        missing |= look_up(r, d.addr, d.len, d.flags);
+    }
+    r->hold->ahead = pos;
+    return missing;
+}
+
+void vs_vhost_look_ahead(struct vs_vring *r)
+{
+    bool missing = r->packed ? look_ahead_packed(r) : look_ahead_split(r);
+    r->hold->eager = missing ? EAGER : r->hold->eager - (r->hold->eager > 0);
+}
+
+void vs_vhost_hold_after(struct vs_vhost *v, struct vs_vring *r)
+{
+    if (r->hold->n > 0) {
+        announce(v, r);
+        r->hold->eager = EAGER;
+    }
+    if (r->hold->eager > 0)
+        vs_vhost_look_ahead(r);
+}
+
 static void empty_all(struct vs_vhost *v, struct vs_port_counters *c)
 {
     uint64_t left = atomic_load_explicit(&v->holding, memory_order_relaxed);
@@ -81,6 +144,7 @@ static void empty_all(struct vs_vhost *v, struct vs_port_counters *c)
             continue;
         vs_spin_lock(&r->lock);
         vs_vhost_hold_empty(v, r, c);
+        vs_vhost_hold_after(v, r);
         vs_spin_unlock(&r->lock);
     }
 }

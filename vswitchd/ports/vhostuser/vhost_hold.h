@@ -38,6 +38,8 @@ struct vs_hold {
     _Atomic uint32_t counting; /* those that count; read by the control thread */
     bool emptying;             /* what is put now comes from here */
     bool waits;                /* and the oldest must go on waiting */
+    uint16_t ahead;            /* buffers before this one were looked up ahead: split: number; packed: slot */
+    uint32_t eager;            /* turns for which buffers are looked up ahead: not 0 while some are missing */
     uint8_t *bytes;
     struct vs_hold_frame frames[VS_HOLD_FRAMES];
     struct vs_packet packets[VS_BATCH]; /* to send from */

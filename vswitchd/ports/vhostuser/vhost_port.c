@@ -137,6 +137,10 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
         return error;
     }
     r->hold = hold;
+    if (hold != NULL) {
+        hold->ahead = r->packed ? r->slot : r->last_avail;
+        vs_vhost_look_ahead(r);
+    }
     /* Release: the ring is complete before a core finds it. Pairs with the acquire in vs_vhost_ring. */
     atomic_store_explicit(&q->ring, r, memory_order_release);
     if (ring % 2 == 1)

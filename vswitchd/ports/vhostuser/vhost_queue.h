@@ -64,8 +64,10 @@ bool vs_vhost_chores(struct vs_port *port, struct vs_packet *p, struct vs_port_c
 bool vs_vhost_chores_wait(struct vs_port *port);
 /* Send what is kept for a ring, as far as translations came. */
 void vs_vhost_hold_empty(struct vs_vhost *v, struct vs_vring *r, struct vs_port_counters *c);
-/* Something is kept: let the core of queue 0 know. */
-void vs_vhost_hold_announce(struct vs_vhost *v, struct vs_vring *r);
+/* After a batch: let the core of queue 0 know when something is kept; look ahead. */
+void vs_vhost_hold_after(struct vs_vhost *v, struct vs_vring *r);
+/* Look up buffers that the guest has posted and that are not needed yet. */
+void vs_vhost_look_ahead(struct vs_vring *r);
 /* The ring is gone (control thread): what it kept is dropped. */
 void vs_vhost_hold_end(struct vs_vhost *v, struct vs_vring *r);
 /* Wake the cores that wait for a translation, or that have chores to do. Control thread. */

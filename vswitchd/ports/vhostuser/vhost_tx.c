@@ -398,8 +398,8 @@ void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, i
     bool broken = atomic_load_explicit(&r->broken, memory_order_relaxed) != 0;
     if (done < n && !broken)
         vs_count(&r->stats->full, (uint64_t)(n - done));
-    if (VS_UNLIKELY(r->hold != NULL && r->hold->n > 0))
-        vs_vhost_hold_announce(v, r);
+    if (VS_UNLIKELY(r->hold != NULL))
+        vs_vhost_hold_after(v, r);
     vs_spin_unlock(&r->lock);
     if (done < n)
         vs_port_tx_drop(c, broken ? VS_DROP_TX_NOT_READY : VS_DROP_TX_RING_FULL, (uint64_t)(n - done));
