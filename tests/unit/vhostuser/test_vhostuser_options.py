@@ -9,7 +9,7 @@ import pytest
 from vswitchd.datapath.dp import lib
 from vswitchd.ports.base import PortConfig, PortError
 from vswitchd.ports.vhostuser import features, options, state
-from vswitchd.ports.vhostuser.features import DEFAULT, Offer, Protocol, Virtio
+from vswitchd.ports.vhostuser.features import DEFAULT, OPT_IN, Offer, Protocol, Virtio
 from vswitchd.ports.vhostuser.options import CLIENT, SERVER
 from vswitchd.ports.vhostuser.socket_file import Access
 
@@ -79,6 +79,13 @@ def test_switches_of_open_vswitch(tmp_path, monkeypatch):
     assert read(tmp_path, vhost_postcopy_support="true").offer.has(Protocol.PAGEFAULT)
     both = read(tmp_path, vhost_postcopy_support="true", protocol_features_off="pagefault").offer
     assert not both.has(Protocol.PAGEFAULT)
+
+
+def test_what_is_not_offered_unasked_has_a_switch():
+    """Nothing that the code can do is out of reach."""
+    switched = {bit for bits in options.SWITCHES.values() for bit in bits if isinstance(bit, Protocol)}
+    assert {bit for bit in Protocol if OPT_IN.has(bit)} <= switched
+    assert OPT_IN.virtio == 0
 
 
 def test_postcopy_is_never_offered_unasked():

@@ -25,6 +25,7 @@ RETRIES = 8
 SWITCHES: dict[str, tuple[Bit, ...]] = {
     "vhost-iommu-support": (Virtio.ACCESS_PLATFORM,),
     "vhost-postcopy-support": (Protocol.PAGEFAULT,),
+    "vhost-inband-notifications": (Protocol.INBAND_NOTIFICATIONS,),
     "userspace-tso-enable": (
         Virtio.GUEST_TSO4,
         Virtio.GUEST_TSO6,
@@ -39,7 +40,7 @@ SWITCHES: dict[str, tuple[Bit, ...]] = {
         Virtio.HOST_USO,
     ),
 }
-"""Open vSwitch has these words in other_config, for all ports; here each port has its own."""
+"""Open vSwitch has these words (but for inband) in other_config, for all ports; here each port has its own."""
 _WAITS = (0.1, 3600.0)
 _SOCKET_OPTIONS = ("vhost-socket", "socket-mode", "socket-owner", "socket-group")
 

@@ -11,8 +11,9 @@ from vswitchd.ports.vhostuser import memo, options, status
 from vswitchd.ports.vhostuser.connection import Connection
 from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.faults import FaultWatch
-from vswitchd.ports.vhostuser.features import DEFAULT, Offer, Virtio, names, protocol_names
+from vswitchd.ports.vhostuser.features import SUPPORTED, Offer, Protocol, Virtio, names, protocol_names
 from vswitchd.ports.vhostuser.options import CLIENT, SERVER
+from vswitchd.ports.vhostuser.recovery import Recovery
 from vswitchd.ports.vhostuser.session import Session
 from vswitchd.ports.vhostuser.sockets import Connector, Listener
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MTU = 1500
 _L2_OVERHEAD = 14 + 8  # Ethernet header and two VLAN tags
+_REMEMBERED = SUPPORTED.without([Protocol.PAGEFAULT])
 _WATCH = 1.0  # seconds between looks for rings that broke
 
 
@@ -53,7 +55,8 @@ class VhostPort:
         self.handle: Any = lib.vs_vhost_new(config.name.encode())
         if self.handle == ffi.NULL:
             raise PortError(f"port {config.name}: out of memory")
-        self._device = CoreDevice(config.name, self.handle)
+        self._recovery = Recovery(config.name, env.run_dir)
+        self._device = CoreDevice(config.name, self.handle, self._recovery)
         self._apply()
         try:
             self._socket = self._make_socket()
@@ -108,6 +111,7 @@ class VhostPort:
         self._socket.close()
         self._faults.close()
         self._disconnect()
+        self._recovery.close()
         self._memo.close()
         if self._watch is not None:
             self._watch.cancel()
@@ -119,6 +123,7 @@ class VhostPort:
         self._broken.clear()
         self._negotiated = False
         self._peer = memo.find_peer(sock)
+        self._recovery.begin(self._peer)
         self._offer = self._offer_to(self._peer)
         self._connection = Connection(
             sock,
@@ -134,13 +139,13 @@ class VhostPort:
     def _offer_to(self, peer: memo.Peer | None) -> Offer:
         """Return what is configured, and what this peer had: its guest runs and cannot do without.
 
-        Not what an operator has to ask for (OPT_IN): that is a matter of trust, and no guest depends on it.
+        Not PAGEFAULT: that is a matter of trust, and no guest that runs depends on it.
         """
         asked = self._options.offer
         before = self._memo.recall(peer)
         if before is None:
             return asked
-        offer = asked | (before.negotiated & DEFAULT)
+        offer = asked | (before.negotiated & _REMEMBERED)
         if offer.protocol:
             offer = offer.plus([Virtio.PROTOCOL_FEATURES])
         if offer != asked:
@@ -167,6 +172,7 @@ class VhostPort:
 
     def _disconnected(self, _connection: Connection) -> None:
         self._connection = None
+        self._recovery.lost()
         self._device.guest_mtu = None
         self._socket.disconnected(useful=self._negotiated)
         self._handled()
@@ -174,6 +180,8 @@ class VhostPort:
     def _handled(self) -> None:
         """Tell the daemon when something that it can see has changed."""
         state = self._state
+        if state is not None:
+            self._recovery.settled()
         if state is not None and state.features is not None:
             self._remember(state, state.features)
         seen = (
