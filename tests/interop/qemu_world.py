@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from peers import need
@@ -45,6 +45,7 @@ class World:
     seats: dict[str, Seat]
     guest: Guest | None = None
     hosts: int = 0
+    devices: list[str] = field(default_factory=list)
 
     @property
     def host(self) -> Seat:
@@ -72,7 +73,9 @@ class World:
             until((Path("/sys/class/net") / self.bridge).exists, f"LOCAL device {self.bridge} is there")
             space.take(self.bridge, f"{address}/24")
         else:
-            self.switch.add_device(self.bridge, space.add_veth(f"{address}/24"), 100 + self.hosts)
+            device = space.add_veth(f"{address}/24")
+            self.switch.add_device(self.bridge, device, 100 + self.hosts)
+            self.devices.append(device)
         seat = HostSeat(space, address, self.place)
         self.seats["host"] = seat
         return seat

@@ -15,7 +15,8 @@ PORTS = {
     "plain": Port(),
     "client": Port(listen=True),
     "smallbuf": Port(options="mrg_rxbuf=off,rx_queue_size=1024"),
-    "mq": Port(queues=2),
+    "packed": Port(options="packed=on"),
+    "mq": Port(queues=2, options="packed=on", listen=True),
 }
 MRG_RXBUF, MQ, VERSION_1, RING_PACKED = 15, 22, 32, 34
 BLOCK = 1 << 18

@@ -5,7 +5,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from .proc import Child
 from .wait import until
 
 SERIAL_TAIL = 1500
+FAST, MEDIUM, SLOW = 400 << 20, 16 << 20, 1 << 16  # bytes a second
 
 
 class Guest:
@@ -32,20 +34,23 @@ class Guest:
         name: str = "guest",
         machine: Machine | None = None,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.name = directory, name
+        self._machine = machine or Machine()
+        self._moves = 0
+        self.child = self._launch(name, nics, self._machine)
+        self._agent: socket.socket | None = None
+        self._buffer = b""
+        self._number = 0
+
+    def _launch(self, name: str, nics: Sequence[Nic], machine: Machine) -> Child:
+        directory = self.directory
+        directory.mkdir(parents=True, exist_ok=True)
         self._agent_path, self._qmp_path = directory / f"{name}.agent", directory / f"{name}.qmp"
         self._serial = directory / f"{name}.serial"
         for path in (self._agent_path, self._qmp_path):
             path.unlink(missing_ok=True)
-        self.child = Child(
-            (machine or Machine()).arguments(directory, name, nics),
-            directory / f"{name}.log",
-            env={"QEMU_MODULE_DIR": str(QEMU.parents[1] / "lib/x86_64-linux-gnu/qemu")},
-        )
-        self._agent: socket.socket | None = None
-        self._buffer = b""
-        self._number = 0
+        modules = {"QEMU_MODULE_DIR": str(QEMU.parents[1] / "lib/x86_64-linux-gnu/qemu")}
+        return Child(machine.arguments(directory, name, nics), directory / f"{name}.log", env=modules)
 
     def wait_ready(self, *, seconds: float = 150) -> None:
         """Until the agent has reported. With `listen` QEMU boots when the switch has connected."""
@@ -54,11 +59,55 @@ class Guest:
         words = self._line(deadline)
         assert words[0] == "READY", words
 
-    def take_over(self, source: "Guest", *, seconds: float = 60) -> None:
-        """Talk to the agent that migrated here from `source`, which is closed."""
-        source.close()
-        self._number, self._buffer = source._number, b""
-        self._agent = until(self._connect, f"agent socket of {self.name}", seconds=seconds)
+    def migrate(self, nics: Sequence[Nic], meanwhile: Callable[[], None]) -> dict[str, Any]:
+        """Move the running guest into a new QEMU with these NICs; give QEMU's account of it.
+
+        `meanwhile` is called when half of the memory has been copied, and until it returns the rest hardly goes on:
+        what is written meanwhile is half of it in pages that must be copied again.
+        """
+        self._moves += 1
+        target = f"{self.name}-{self._moves}"
+        door = self.directory / f"{target}.incoming"
+        source, source_qmp = self.child, self._qmp_path
+        child = self._launch(target, nics, replace(self._machine, incoming=door))
+        target_qmp, self._qmp_path = self._qmp_path, source_qmp
+        try:
+            until(door.is_socket, f"{target} waits for the guest")
+            self._set_bandwidth(MEDIUM)
+            self.qmp("migrate", uri=f"unix:{door}")
+            until(lambda: self._half_way(child), f"half of {self.name} has been copied", seconds=120)
+            self._set_bandwidth(SLOW)
+            meanwhile()
+            self._set_bandwidth(FAST)
+            until(lambda: self._state(child)["status"] == "completed", f"{self.name} has moved", seconds=120)
+            account = self._state(child)
+        except BaseException:
+            child.kill()
+            raise
+        if self._agent is not None:
+            self._agent.close()
+        source.kill()
+        self.child, self._qmp_path, self._buffer = child, target_qmp, b""
+        self._agent = until(self._connect, f"agent socket of {target}")
+        return account
+
+    def _set_bandwidth(self, bandwidth: int) -> None:
+        self.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth})
+
+    def _state(self, target: Child) -> dict[str, Any]:
+        self.child.check_alive()
+        target.check_alive()
+        state: dict[str, Any] = self.qmp("query-migrate")
+        if state.get("status") in ("failed", "cancelled"):
+            text = state.get("error-desc", "")
+            raise AssertionError(
+                f"{self.name}: the migration {state['status']}: {text}\n{target.output()[-SERIAL_TAIL:]}"
+            )
+        return state
+
+    def _half_way(self, target: Child) -> bool:
+        ram = self._state(target).get("ram", {"remaining": 1, "total": 1})
+        return bool(ram["remaining"] * 2 < ram["total"])
 
     def _connect(self) -> socket.socket:
         self.child.check_alive()
