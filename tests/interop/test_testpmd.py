@@ -9,7 +9,7 @@ import pytest
 from peers import need, pcap
 from peers.backend import Backend
 from peers.netns import unique
-from peers.pair import Pair, Played, Shape
+from peers.pair import Pair, Played, Setup, Shape
 from peers.switch import Switch, total
 from peers.wait import until
 
@@ -24,13 +24,11 @@ priority=40000,in_port=1,udp,tp_dst={REFUSED_PORT},actions=drop
 in_port=1,actions=output:2
 in_port=2,actions=output:1
 """
-SHAPES = {
-    "mergeable": Shape(),
-    "not-mergeable": Shape("mrg_rxbuf=0,in_order=0"),
-    "two-queues": Shape(queues=2),
-    "two-queues-not-mergeable": Shape("mrg_rxbuf=0,in_order=0", queues=2),
-    "indirect": Shape(mbuf_size=512),
-    "huge-pages": Shape(huge=True),
+# What the ring layouts and the numbers of queues have in common; they are test_testpmd_matrix.py's.
+SETUPS = {
+    "ordinary-pages": Setup(),
+    "indirect": Setup(mbuf_size=512, scatter=True),
+    "huge-pages": Setup(huge=True),
 }
 
 
@@ -41,25 +39,21 @@ def _needed() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What the guests of a shape send."""
+    """What the guests send."""
 
-    shape: Shape
     there: list[bytes]
     back: list[bytes]
 
 
-def frames_for(shape: Shape) -> Frames:
+def frames_for(setup: Setup) -> Frames:
     """As many frames as the rings hold."""
-    count = SENT_SMALL_MBUFS if shape.mbuf_size else SENT
-    there = pcap.spread(count, ports=(1001, 1002, REFUSED_PORT))
-    return Frames(shape, there, pcap.spread(count, way=1))
+    count = SENT_SMALL_MBUFS if setup.mbuf_size else SENT
+    return Frames(pcap.spread(count, ports=(1001, 1002, REFUSED_PORT)), pcap.spread(count, way=1))
 
 
-def start_pair(
-    stack: ExitStack, place: Path, sockets: tuple[Path, Path], frames: Frames, *, listen: bool
-) -> Pair:
-    """Start the guests; they are stopped at the end of the test."""
-    pair = Pair(place, sockets, (frames.there, frames.back), frames.shape, listen=listen)
+def start_pair(stack: ExitStack, place: Path, setup: Setup | None = None) -> Pair:
+    """Start the testpmd of two guests; it is stopped at the end of the test."""
+    pair = Pair(place, setup)
     stack.callback(pair.testpmd.close)
     return pair
 
@@ -71,15 +65,26 @@ def same_frames(received: Sequence[bytes], expected: Sequence[bytes]) -> None:
         assert one == other, f"frame {number}"
 
 
-def connect(backend: Backend, place: Path, bridge: str, *, listen: bool) -> tuple[Path, Path]:
-    """Make a bridge with two ports and FLOWS; give the sockets of its guests."""
+PORTS = ("vu0", "vu1")
+
+
+def connect(backend: Backend, place: Path, pair: Pair, frames: Frames, *, listen: bool) -> str:
+    """Make a bridge with FLOWS, its two ports and their guests; give its name."""
+    bridge = unique("br")
     backend.add_bridge(bridge, secure=True)
-    first, second = (
-        backend.add_vhost(bridge, port, number, client=place / f"{port}.sock" if listen else None)
-        for number, port in ((1, "vu0"), (2, "vu1"))
-    )
     backend.set_flows(bridge, FLOWS)
-    return first, second
+    sent = (frames.there, frames.back)
+    if listen:
+        first, second = (place / f"{port}.sock" for port in PORTS)
+
+        def meet(guest: int) -> None:
+            backend.add_vhost(bridge, PORTS[guest], guest + 1, client=(first, second)[guest])
+
+        pair.attach((first, second), sent, Shape(), meet=meet)
+    else:
+        first, second = (backend.add_vhost(bridge, port, guest + 1) for guest, port in enumerate(PORTS))
+        pair.attach((first, second), sent, Shape())
+    return bridge
 
 
 def exchange(pair: Pair, frames: Frames) -> Played:
@@ -88,10 +93,7 @@ def exchange(pair: Pair, frames: Frames) -> Played:
     wanted = [frame for number, frame in enumerate(there) if number % 3 != 2]
     played = pair.play((len(back), len(wanted)))
     for received, expected in zip(played.received, (back, wanted), strict=True):
-        if frames.shape.queues == 1:
-            same_frames(received, expected)
-        else:
-            same_frames(sorted(received), sorted(expected))
+        same_frames(received, expected)
     sender, receiver = played.stats
     assert (sender.tx_packets, receiver.rx_packets) == (len(there), len(wanted))
     assert (receiver.tx_packets, sender.rx_packets) == (len(back), len(back))
@@ -100,7 +102,7 @@ def exchange(pair: Pair, frames: Frames) -> Played:
 
 def check_counters(backend: Backend, played: Played) -> None:
     """Interface statistics agree with testpmd to the packet and the byte."""
-    for port, guest in zip(("vu0", "vu1"), played.stats, strict=True):
+    for port, guest in zip(PORTS, played.stats, strict=True):
         expected = {
             "rx_packets": guest.tx_packets,
             "tx_packets": guest.rx_packets,
@@ -119,7 +121,7 @@ def check_ledger(switch: Switch, played: Played, refused: int) -> None:
     """Prometheus agrees, and whatever came in went out or was dropped under a name that both views give."""
     metrics = switch.metrics()
     rows = {row["port"]: row for row in switch.json("drops")}
-    for port, guest, drops in zip(("vu0", "vu1"), played.stats, (refused, 0), strict=True):
+    for port, guest, drops in zip(PORTS, played.stats, (refused, 0), strict=True):
         assert total(metrics, "vs_port_receive_packets_total", port=port) == guest.tx_packets
         assert total(metrics, "vs_port_receive_bytes_total", port=port) == guest.tx_bytes
         assert total(metrics, "vs_port_transmit_packets_total", port=port) == guest.rx_packets
@@ -141,13 +143,14 @@ def check_ledger(switch: Switch, played: Played, refused: int) -> None:
 
 
 @pytest.mark.parametrize("listen", [False, True], ids=["server", "client"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_exchange(backend: Backend, place: Path, stack: ExitStack, shape: Shape, listen: bool) -> None:
-    if shape.huge:
-        need.need_hugepages(192)
-    frames = frames_for(shape)
-    sockets = connect(backend, place, unique("br"), listen=listen)
-    played = exchange(start_pair(stack, place, sockets, frames, listen=listen), frames)
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys())
+def test_exchange(backend: Backend, place: Path, stack: ExitStack, setup: Setup, listen: bool) -> None:
+    if setup.huge:
+        need.need_hugepages(224)
+    frames = frames_for(setup)
+    pair = start_pair(stack, place, setup)
+    connect(backend, place, pair, frames, listen=listen)
+    played = exchange(pair, frames)
     if listen or isinstance(backend, Switch):  # OVS 3.1 does not count on the ports that it listens on
         check_counters(backend, played)
     if isinstance(backend, Switch):
@@ -158,12 +161,15 @@ def test_guests_are_killed_and_others_take_their_place(
     backend: Backend, place: Path, stack: ExitStack
 ) -> None:
     """kill -9 of a guest leaves the port usable: the next one on the same socket loses nothing."""
-    frames = frames_for(Shape())
-    sockets = connect(backend, place, unique("br"), listen=False)
-    for number in range(2):
-        pair = start_pair(stack, place / str(number), sockets, frames, listen=False)
-        exchange(pair, frames)
-        pair.testpmd.child.kill()
+    frames = frames_for(Setup())
+    first = start_pair(stack, place / "first")
+    connect(backend, place, first, frames, listen=False)
+    exchange(first, frames)
+    second = start_pair(stack, place / "second")
+    second.testpmd.wait_ready()
+    first.testpmd.child.kill()
+    second.attach(first.sockets, (frames.there, frames.back), Shape())
+    exchange(second, frames)
     if isinstance(backend, Switch):
         rows = {row["port"]: row for row in backend.json("drops")}
         assert rows["vu0"]["received"] == rows["vu1"]["received"] == 2 * SENT
@@ -171,11 +177,9 @@ def test_guests_are_killed_and_others_take_their_place(
 
 def test_guests_outlive_the_switch(backend: Backend, place: Path, stack: ExitStack) -> None:
     """kill -9 of the switch while the guests listen: it connects to them again and loses nothing."""
-    frames = frames_for(Shape())
-    bridge = unique("br")
-    sockets = connect(backend, place, bridge, listen=True)
-    pair = start_pair(stack, place, sockets, frames, listen=True)
-    pair.testpmd.wait_ready()
+    frames = frames_for(Setup())
+    pair = start_pair(stack, place)
+    bridge = connect(backend, place, pair, frames, listen=True)
     until(pair.testpmd.links_up, "the guests are connected")
     backend.crash_and_restart()
     backend.set_flows(bridge, FLOWS)

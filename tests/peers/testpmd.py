@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,11 @@ from .wait import until
 PROMPT = "testpmd> "
 _BLOCK = re.compile(r"NIC statistics for port (\d+)\s+#+\n(.*?)(?=#{20,}\n(?:\n|testpmd|$)|\Z)", re.DOTALL)
 _COUNTER = re.compile(r"(RX|TX|Rx|Tx)-(packets|missed|bytes|errors|nombuf|pps):\s+(\d+)")
-_LINK = re.compile(r"Link status: (up|down)")
+# The rows of `show port summary all`: number, MAC, name, driver, status, speed.
+_LINK = re.compile(r"^\d+ +[0-9A-F:]{17} +\S+ +\S+ +(up|down) ", re.MULTILINE | re.IGNORECASE)
+_ATTACHED = re.compile(r"Port (\d+) is attached")
+# A command is answered within a millisecond or so, and a test has many of them.
+_ANSWER_POLL = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ def any_core() -> str:
 class Testpmd:
     """One testpmd with a command line. Ports are numbered in the order of `vdevs`.
 
-    A context manager: at the end it is told to quit and, if that does not help, killed by pid.
+    Its working directory is `directory`. A context manager: at the end it is told to quit and, if that does not
+    help, killed by pid.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest
@@ -84,6 +89,9 @@ class Testpmd:
         runtime = directory / f"{name}.run"
         runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
         argv = [
+            "env",  # a command line holds 512 bytes: names of files are best relative to our directory
+            "-C",
+            str(directory),
             "stdbuf",
             "-oL",
             "dpdk-testpmd",
@@ -119,25 +127,92 @@ class Testpmd:
 
     def command(self, line: str, *, seconds: float = 30) -> str:
         """Run one command and return what it printed."""
-        start = len(self.child.output())
-        self.child.stdin.write(line.encode() + b"\n")
+        return self.commands([line], seconds=seconds)
+
+    def commands(self, lines: Sequence[str], *, seconds: float = 30) -> str:
+        """Run commands, written at once: where processors are short, waiting for each answer is what takes time."""
+        start = self._write(*lines)
+        return self._answer(lines, start, seconds=seconds)
+
+    def mark(self) -> int:
+        """Where the output ends now, for `since`."""
+        return self.child.log.stat().st_size
+
+    def since(self, mark: int) -> str:
+        """What has been written after `mark`. The whole grows to megabytes, so that is not read for each command."""
+        with self.child.log.open("rb") as file:
+            file.seek(mark)
+            return file.read().decode(errors="replace")
+
+    def _write(self, *lines: str) -> int:
+        start = self.mark()
+        self.child.stdin.write("".join(f"{line}\n" for line in lines).encode())
         self.child.stdin.flush()
-        self.child.wait_output(PROMPT, seconds=seconds, start=start)
-        text = self.child.output()[start:]
+        return start
+
+    def _answer(self, lines: Sequence[str], start: int, *, seconds: float) -> str:
+        def answer() -> str:
+            text = self.since(start)
+            if text.count(PROMPT) < len(lines):
+                self.child.check_alive()
+                return ""
+            return text
+
+        what = f"answer of testpmd to {lines} ({self.child.log})"
+        text = until(answer, what, seconds=seconds, every=_ANSWER_POLL)
         return text[: text.rindex(PROMPT)]
+
+    def attach(self, vdev: str, *, meet: Callable[[], None] | None = None) -> int:
+        """Make a device while running; the number of its port, which is stopped.
+
+        A virtio-user port with `server=1` is not there before a back end has connected: `meet` lets that happen. It
+        is called when the socket listens.
+        """
+        line = f"port attach {vdev}"
+        start = self._write(line)
+        if meet is not None:
+            until(
+                lambda: "waiting for client connection" in self.since(start),
+                f"testpmd listens: {line}",
+                every=_ANSWER_POLL,
+            )
+            meet()
+        text = self._answer([line], start, seconds=30)
+        found = _ATTACHED.search(text)
+        if found is None:
+            raise AssertionError(f"testpmd does not attach {vdev}:\n{text}")
+        self.ports += 1
+        return int(found[1])
+
+    def detach(self, ports: Sequence[int]) -> None:
+        """Remove the devices of ports, which are stopped."""
+        text = self.commands([f"port detach {port}" for port in ports])
+        if text.count("Device is detached") != len(ports):
+            raise AssertionError(f"testpmd does not detach ports {ports}:\n{text}")
+        self.ports -= len(ports)
+
+    def set_queues(self, count: int) -> None:
+        """Queue pairs of all ports, which are there and stopped. A port that cannot have them fails to attach later."""
+        text = self.commands([f"port config all {kind} {count}" for kind in ("rxq", "txq")])
+        if "Fail" in text:
+            raise AssertionError(f"testpmd does not take {count} queues:\n{text}")
 
     def links_up(self) -> bool:
         """True when every port has its link: with `server=1` that is when the back end has connected."""
-        return all(
-            "up" in _LINK.findall(self.command(f"show port info {port}")) for port in range(self.ports)
-        )
+        return _LINK.findall(self.command("show port summary all")) == ["up"] * self.ports
 
-    def start(self, mode: str = "io") -> None:
-        """Forward, once every link is up (what is sent before is lost); retry on a full ring."""
+    def start(self, mode: str = "io", *, burst: int = 32) -> None:
+        """Forward, once every link is up (what is sent before is lost); retry on a full ring. Counters start at 0."""
         until(self.links_up, "links of all testpmd ports up")
-        self.command(f"set fwd {mode} retry")
-        self.command("set burst tx delay 500 retry 400")
-        self.command("start")
+        self.commands(
+            [
+                f"set fwd {mode} retry",
+                "set burst tx delay 500 retry 400",
+                f"set burst {burst}",
+                "clear port stats all",
+                "start",
+            ]
+        )
 
     def stats(self) -> list[PortStats]:
         """Counters of all ports."""
