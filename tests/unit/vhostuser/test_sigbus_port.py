@@ -78,7 +78,7 @@ def test_every_kind_of_memory_has_its_owner():
     record = device.map_inflight(InflightArea(1 << 20, 0, 2, 256), fd, 0)
     os.ftruncate(fd, 0)
     assert lib.vs_guarded_faults(handle) == 0
-    for mapping in (memory, lib.vs_dirty_log_map(dirty), record):
+    for mapping in (memory, lib.vs_dirty_log_map(dirty), record.mapping):
         assert lib.vs_guest_map_host(mapping)[4096] == 0
         assert lib.vs_guarded_faults(handle) == 1
     device.unmap(memory)

@@ -17,6 +17,7 @@ from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.features import Virtio, has
 from vswitchd.ports.vhostuser.memory import Iova, Miss
+from vswitchd.ports.vhostuser.recovery import Area, Recovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,18 +39,13 @@ def _reason(error: int) -> str:
     return _MAP_ERRORS.get(-error, os.strerror(-error))
 
 
-def _record_size(queue_size: int, *, packed: bool) -> int:
-    """Return the bytes that one ring has in a record of chains in flight (vhost-user, Inflight I/O tracking)."""
-    head, entry = (40, 32) if packed else (16, 16)
-    return -(-(head + queue_size * entry) // 64) * 64
-
-
 class CoreDevice:
     """Runs the rings of one port. The port's handle is borrowed."""
 
-    def __init__(self, name: str, handle: Any) -> None:
+    def __init__(self, name: str, handle: Any, recovery: Recovery | None = None) -> None:
         self._name = name
         self._handle = handle
+        self._recovery = recovery or Recovery(name)
         self.guest_mtu: int | None = None
         """What the front-end said its guest sees (NET_SET_MTU)."""
         self.sizes: dict[int, int] = {}
@@ -132,13 +128,17 @@ class CoreDevice:
         config.discard = spec.discard
         if spec.log is not None:
             config.log = spec.log.handle
+        config.inflight = self._recovery.open(index, spec)
         error = lib.vs_vhost_ring_start(self._handle, index, spec.memory.table, config)
+        if error:
+            self._recovery.failed(index)
         if error == -errno.EAGAIN:
             log.debug("%s: ring %d waits for translations of its pages", self._name, index)
             return False
         if error:
             log.warning("%s: ring %d does not start: %s", self._name, index, os.strerror(-error))
             return False
+        self._recovery.started(index)
         if not spec.discard:
             self.sizes[index] = spec.size
         log.debug("%s: ring %d runs, size %d", self._name, index, spec.size)
@@ -150,6 +150,7 @@ class CoreDevice:
         lib.vs_synchronize()
         bases = {index: lib.vs_vhost_ring_reap(self._handle, index) for index in stopped}
         for index in stopped:
+            self._recovery.stopped(index)
             self.sizes.pop(index, None)
         return bases
 
@@ -221,7 +222,7 @@ class CoreDevice:
 
     def make_inflight(self, queues: int, queue_size: int, features: int) -> tuple[int, int]:
         """Make the file for a record: a descriptor of the caller's, and its size. Nobody can cut it. Raises RequestError."""
-        size = queues * _record_size(queue_size, packed=has(features, Virtio.RING_PACKED))
+        size = queues * lib.vs_inflight_size(queue_size, has(features, Virtio.RING_PACKED))
         try:
             fd = os.memfd_create(f"inflight-{self._name}"[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError as error:
@@ -236,7 +237,7 @@ class CoreDevice:
 
     def map_inflight(self, area: InflightArea, fd: int, features: int) -> Any:
         """Map a record. Raises RequestError."""
-        need = area.queues * _record_size(area.queue_size, packed=has(features, Virtio.RING_PACKED))
+        need = area.queues * lib.vs_inflight_size(area.queue_size, has(features, Virtio.RING_PACKED))
         if area.size < need:
             raise RequestError(f"record of chains in flight has {area.size} bytes, needs {need}")
         error = ffi.new("int *")
@@ -244,11 +245,12 @@ class CoreDevice:
         if mapping == ffi.NULL:
             raise RequestError(f"cannot map the record of chains in flight: {_reason(error[0])}")
         lib.vs_guest_map_own(mapping, self._handle)
-        return mapping
+        return Area(mapping, area.size)
 
     def free_inflight(self, record: Any) -> None:
         """Unmap a record that no ring uses."""
-        lib.vs_guest_map_free(record)
+        self._recovery.forget(record)
+        lib.vs_guest_map_free(record.mapping)
 
     def info(self, index: int) -> Any:
         """Counters and state of a ring: struct vs_vhost_ring_info *."""

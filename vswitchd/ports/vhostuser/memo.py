@@ -63,6 +63,11 @@ def find_peer(sock: socket.socket) -> Peer | None:
     return None if start is None else Peer(pid, start)
 
 
+def alive(peer: Peer) -> bool:
+    """Say whether this process still runs."""
+    return _start_of(peer.pid) == peer.start
+
+
 def _start_of(pid: int) -> int | None:
     """Return field starttime of /proc/PID/stat (proc(5)), None when there is no such process to be seen."""
     if pid <= 0:  # it lives in a pid namespace that we do not see
@@ -188,7 +193,7 @@ def _remove_dead(path: Path) -> None:
         except ValueError:
             path.unlink()
         else:
-            if _start_of(peer.pid) != peer.start:
+            if not alive(peer):
                 path.unlink()
 
 
