@@ -17,6 +17,7 @@
 #include "kernel_port.h"
 #include "sigbus.h"
 #include "guest_mem.h"
+#include "userfault.h"
 #include "iotlb.h"
 #include "dirty_log.h"
 #include "inflight.h"

@@ -62,6 +62,12 @@ uint8_t *vs_guest_map_host(struct vs_guest_map *map)
     return map->host;
 }
 
+uint8_t *vs_guest_map_range(struct vs_guest_map *map, size_t *len)
+{
+    *len = map->len;
+    return map->base;
+}
+
 void vs_guest_map_own(struct vs_guest_map *map, const void *owner)
 {
     vs_guarded_own(map->guard, owner);

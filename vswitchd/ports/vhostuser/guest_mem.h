@@ -40,6 +40,9 @@ struct vs_guest_mem *vs_guest_mem_new(const struct vs_guest_region *regions, uns
 void vs_guest_mem_free(struct vs_guest_mem *mem);
 
 #ifndef VS_CDEF
+/* All of the mapping: whole pages. */
+uint8_t *vs_guest_map_range(struct vs_guest_map *map, size_t *len);
+
 typedef struct {
     uint64_t v;
 } vs_gpa;
