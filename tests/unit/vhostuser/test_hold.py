@@ -68,7 +68,7 @@ def test_packets_wait_and_are_sent_in_order(port, make):
 
 @pytest.mark.parametrize("make", [Ring, PackedRing])
 def test_buffers_are_asked_for_before_they_are_needed(port, make):
-    """A guest in strict mode maps each buffer anew: after the first miss the switch looks ahead, so that later packets need not wait."""
+    """A guest in strict mode maps each buffer anew: after a miss the switch looks ahead, and later packets need not wait."""
     ring = receiver(port, 256, make=make)
     pages = post_fresh(ring, 200)
     port.tx(frame(60))

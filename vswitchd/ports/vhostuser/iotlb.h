@@ -4,7 +4,7 @@
  * invalidation makes a new snapshot, which replaces the old one, freed after a grace period. An entry holds OUR pointer: the
  * front-end's address was looked up in the memory table when it came. Each ring looks through a view of its own, which remembers
  * the last large entry and, by page, what was found: no search in the usual case. What a view remembers holds for one
- * `generation`; that goes on with everything that takes a translation away, not with new ones.
+ * `generation`, which goes on with everything that takes a translation away, not with new ones.
  * A lookup that finds nothing notes the missing pages, each once, and rings `fd`; the control thread collects the notes and asks
  * the front-end. The core goes on with other work: who looked it up gets NULL, and need not come back
  * before the `turn` goes on, which it does with every change. A note stays until an update grants what it needs, an
@@ -71,6 +71,9 @@ void vs_iotlb_stats_read(struct vs_iotlb *t, struct vs_iotlb_stats *to);
 enum {
     VS_IOTLB_SLOTS = 2048, /* pages that a view remembers; as many as there may be entries */
     VS_IOTLB_LARGE = 1 << 16,
+    VS_IOTLB_ROW = 511, /* pages in a row, at most; in bits 2 to 10 of a tag */
+    VS_IOTLB_ROW_SHIFT = 2,
+    VS_IOTLB_APART = 1 << 11, /* what follows the row is known to be elsewhere */
 };
 
 typedef struct {
@@ -79,21 +82,17 @@ typedef struct {
 
 struct vs_iotlb_count;
 
-/* Of one page; the tag is its IOVA with the permission in the low bits. */
+/* Of one page. The tag is its IOVA; in the 12 low bits the permission, how many pages lie in a row in our memory, and VS_IOTLB_APART. */
 struct vs_iotlb_slot {
-    uint64_t tag;
-    uint64_t generation;
-    uint8_t *host;  /* of the first byte of the page */
-    uint32_t reach; /* contiguous bytes from there */
-    uint32_t apart; /* 1: and what follows is known to be elsewhere */
+    uint64_t tag; /* 0: none */
+    uint8_t *host;
 };
-VS_ASSERT_SIZE(struct vs_iotlb_slot, 32);
+VS_ASSERT_SIZE(struct vs_iotlb_slot, 16);
 
 /* What changed; written by the control thread. */
 struct vs_iotlb_clock {
-    _Atomic uint64_t
-        generation;        /* translations were taken away. Raised after the new snapshot is published */
-    _Atomic uint64_t turn; /* anything changed: missing ones may be there, the list of misses has room */
+    _Atomic uint64_t generation; /* something was taken away. Raised after the new snapshot is published */
+    _Atomic uint64_t turn;       /* anything changed: what is missing may be there, the list may have room */
 };
 
 struct vs_iotlb_view {
@@ -102,14 +101,13 @@ struct vs_iotlb_view {
     struct { /* the last large entry */
         uint64_t iova;
         uint64_t size; /* 0: none */
-        uint64_t generation;
         uint8_t *host;
         uint32_t perm;
     } large;
-    uint32_t hint; /* index into the snapshot; only a guess */
-    uint64_t turn; /* when the owner began to look */
-    _Atomic uint64_t
-        missed; /* the turn in which something was missing, and the owner waits for it; 0: none */
+    uint32_t hint;           /* index into the snapshot; only a guess */
+    uint64_t generation;     /* in which `large` and the slots were found, or later */
+    uint64_t turn;           /* when the owner began to look */
+    _Atomic uint64_t missed; /* the turn in which something was missing that the owner waits for; 0: none */
     struct vs_iotlb_count *count;
     struct vs_iotlb_slot slots[VS_IOTLB_SLOTS] VS_CACHE_ALIGNED;
 };
@@ -122,18 +120,17 @@ void vs_iotlb_view_free(struct vs_iotlb_view *v);
 uint8_t *vs_iotlb_search(struct vs_iotlb_view *v, vs_iova a, uint32_t perm, uint32_t *len);
 
 /* Where `*len` bytes at `a` are; *len is cut to what is contiguous. NULL: not known (yet), or no such permission; the
- * front-end is asked. `perm`: VS_IOTLB_READ or VS_IOTLB_WRITE, or both. */
+ * front-end is asked. Within a batch: see vs_iotlb_begin. `perm`: VS_IOTLB_READ or VS_IOTLB_WRITE, or both. */
 VS_ALWAYS_INLINE uint8_t *vs_iotlb_translate(struct vs_iotlb_view *v, vs_iova a, uint32_t perm, uint32_t *len)
 {
-    /* Acquire: what a slot says was found in a snapshot at least as new as its generation. */
-    uint64_t generation = atomic_load_explicit(&v->clock->generation, memory_order_acquire);
     uint64_t ofs = a.v - v->large.iova;
-    if (ofs < v->large.size && v->large.generation == generation && *len <= v->large.size - ofs &&
-        (v->large.perm & perm) == perm)
+    if (ofs < v->large.size && *len <= v->large.size - ofs && (v->large.perm & perm) == perm)
         return v->large.host + ofs;
     const struct vs_iotlb_slot *s = &v->slots[a.v / VS_IOTLB_PAGE % VS_IOTLB_SLOTS];
+    uint64_t tag = s->tag, row = (uint64_t)VS_IOTLB_ROW << VS_IOTLB_ROW_SHIFT;
     ofs = a.v % VS_IOTLB_PAGE;
-    if (VS_LIKELY(s->tag == (a.v - ofs + perm) && s->generation == generation && ofs + *len <= s->reach))
+    if (VS_LIKELY((tag & ~(row | VS_IOTLB_APART)) == a.v - ofs + perm &&
+                  ofs + *len <= (tag & row) * (VS_IOTLB_PAGE >> VS_IOTLB_ROW_SHIFT)))
         return s->host + ofs;
     return vs_iotlb_search(v, a, perm, len);
 }
@@ -148,9 +145,17 @@ static inline bool vs_iotlb_blocked(const struct vs_iotlb_view *v)
            atomic_load_explicit(&v->clock->turn, memory_order_acquire);
 }
 
-/* The owner is about to look for something: false when that has no use. What is missing from now on is missing since this turn. */
+/* What the view remembers is out of date. */
+void vs_iotlb_forget(struct vs_iotlb_view *v, uint64_t generation);
+
+/* The owner begins a batch: false when looking something up has no use. Between two batches it is quiescent (qsbr.h), so it is enough to
+ * ask once whether what the view remembers still holds. What is missing from now on is missing since this turn. */
 static inline bool vs_iotlb_begin(struct vs_iotlb_view *v)
 {
+    /* Acquire: what is found from now on comes from a snapshot at least as new. */
+    uint64_t generation = atomic_load_explicit(&v->clock->generation, memory_order_acquire);
+    if (VS_UNLIKELY(v->generation != generation))
+        vs_iotlb_forget(v, generation);
     if (vs_iotlb_blocked(v))
         return false;
     v->turn = atomic_load_explicit(&v->clock->turn, memory_order_acquire);

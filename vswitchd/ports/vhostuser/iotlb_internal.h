@@ -1,4 +1,4 @@
-/* iotlb_internal.h: what iotlb.c and iotlb_miss.c share. C only.
+/* iotlb_internal.h: what iotlb.c, iotlb_search.c and iotlb_miss.c share. C only.
  *
  * How it works: see iotlb.h. The list of misses is short and kept under a lock that a core only tries: when the control thread holds
  * it, the core comes back with its next poll.
@@ -60,6 +60,8 @@ static inline int vs_iotlb_bell(struct vs_iotlb *t)
     return atomic_load_explicit(&t->fd, memory_order_relaxed);
 }
 
+/* Index of the entry that holds `iova`, or n. `hint`: an index to try first; any number. */
+uint32_t vs_iotlb_find(const struct vs_iotlb_snapshot *s, uint32_t hint, uint64_t iova);
 /* Is all of [iova, last] known with these permissions? */
 bool vs_iotlb_covers(const struct vs_iotlb_snapshot *s, uint64_t iova, uint64_t last, uint32_t perm);
 /* Note missing pages. False when the list is in use just now: come back at once. Any core. */

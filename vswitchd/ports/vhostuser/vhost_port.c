@@ -139,6 +139,7 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
     r->hold = hold;
     if (hold != NULL) {
         hold->ahead = r->packed ? r->slot : r->last_avail;
+        (void)vs_iotlb_begin(r->iotlb);
         vs_vhost_look_ahead(r);
     }
     /* Release: the ring is complete before a core finds it. Pairs with the acquire in vs_vhost_ring. */
