@@ -169,9 +169,22 @@ def test_iotlb_of_a_guest_that_has_one():
 
 def test_who_records_chains_in_flight():
     assert status.info(view(State()))["inflight"] == "none"
+    own = view(State(), own_records=1)
+    assert status.info(own)["inflight"] == "own"
+    assert dict(status.metrics(own))["vs_vhost_inflight_recorded", ()] == 1
+    assert dict(status.metrics(view(State())))["vs_vhost_inflight_recorded", ()] == 0
     state = State(inflight=Inflight(2, 256, None))
     assert status.info(view(state))["inflight"] == "front-end"
     assert dict(status.metrics(view(state)))["vs_vhost_inflight_recorded", ()] == 1
+
+
+def test_a_packed_ring_has_a_record_of_ours(tmp_path):
+    async def main(world):
+        port = world.port()
+        await world.front(features=fe.MODERN | 1 << Virtio.RING_PACKED)
+        assert port.status().info["inflight"] == "own"
+
+    run(tmp_path, main)
 
 
 def test_ages_are_coarse_in_the_row_and_exact_in_the_metrics():

@@ -237,6 +237,7 @@ class VhostPort:
             rings=self._rings,
             faults=self._faults.total,
             pid=None if self._peer is None else self._peer.pid,
+            own_records=self._recovery.own,
             error=self._error,
         )
         return PortStatus(

@@ -72,6 +72,11 @@ class Recovery:
         self._peer = peer
         self._known.clear()
 
+    @property
+    def own(self) -> int:
+        """How many of the rings that run have a file of ours."""
+        return sum(part.own is not None for part in self._running.values())
+
     def open(self, index: int, spec: RingSpec) -> Any:
         """Return the struct vs_inflight * that the ring is to start with, or NULL. `started` or `failed` follows."""
         self.failed(index)

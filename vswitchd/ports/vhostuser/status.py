@@ -30,7 +30,7 @@ HELP = {
     "vs_vhost_iotlb_updates_total": "Translations that the front end sent.",
     "vs_vhost_iotlb_invalidations_total": "Times that the front end took translations back.",
     "vs_vhost_iotlb_evictions_total": "Translations that gave way to others in a full cache.",
-    "vs_vhost_inflight_recorded": "1 while chains in flight are recorded with the front end.",
+    "vs_vhost_inflight_recorded": "1 while it is recorded where rings stand, by the front end or in files of ours.",
     "vs_vhost_migration_logging": "1 while written pages are logged: the guest is being migrated.",
     "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
     "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
@@ -69,6 +69,8 @@ class View:
     """Rings up to the highest that ever ran: those have counters."""
     faults: int
     """Mappings of guest memory that went away under the switch (faults.py)."""
+    own_records: int = 0
+    """Rings whose place is recorded in a file of ours (recovery.py)."""
     pid: int | None = None
     """The front-end's process, where it can be told."""
     error: str = ""
@@ -91,6 +93,7 @@ def info(view: View) -> dict[str, str]:
         facts["error"] = view.error
     if view.state is not None:
         facts |= _negotiated(view.state)
+        facts["inflight"] = _recorded(view.state, view)
         if view.pid is not None:
             facts["pid"] = str(view.pid)
         # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
@@ -117,11 +120,15 @@ def outline(state: State) -> tuple[object, ...]:
     return (state.features, state.protocol, regions, state.inflight is None)
 
 
+def _recorded(state: State, view: View) -> str:
+    """Who keeps the record of where the rings stand, for the time after a crash of ours."""
+    if state.inflight is not None:
+        return "front-end"
+    return "own" if view.own_records else "none"
+
+
 def _negotiated(state: State) -> dict[str, str]:
-    facts = {
-        "migration": "logging" if state.negotiated(Virtio.LOG_ALL) else "none",
-        "inflight": "none" if state.inflight is None else "front-end",
-    }
+    facts = {"migration": "logging" if state.negotiated(Virtio.LOG_ALL) else "none"}
     if state.features is not None:
         facts["features"] = f"{state.features:#018x}"
         facts["feature_names"] = names(state.features)
@@ -147,7 +154,7 @@ def metrics(view: View) -> Iterator[tuple[Metric, float]]:
         yield ("vs_vhost_memory_regions", ()), float(len(regions))
         yield ("vs_vhost_memory_bytes", ()), float(sum(region.size for region in regions))
         yield ("vs_vhost_migration_logging", ()), float(state.negotiated(Virtio.LOG_ALL))
-        yield ("vs_vhost_inflight_recorded", ()), float(state.inflight is not None)
+        yield ("vs_vhost_inflight_recorded", ()), float(_recorded(state, view) != "none")
         for feature in names(state.features or 0).split():
             yield ("vs_vhost_feature_info", (("feature", feature),)), 1.0
         for feature in protocol_names(state.protocol).split():
