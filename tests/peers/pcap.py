@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _FILE_HEADER = struct.Struct("<IHHiIII")
@@ -56,6 +57,64 @@ def udp(number: int, length: int, *, port: int = 1001, way: int = 0) -> bytes:
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + size, number & 0xFFFF, 0, 64, 17, 0, src_ip, dst_ip)
     header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
     return dst_mac + src_mac + b"\x08\0" + header + datagram
+
+
+def tcp(number: int, size: int, *, v6: bool = False) -> bytes:
+    """A TCP segment with `size` bytes of payload, however long that makes the frame, and correct checksums.
+
+    Its sequence number is `number` * 100,000, its flags are PSH and ACK; the payload depends on both.
+    """
+    payload = bytes((number * 7 + at + (at >> 8)) & 0xFF for at in range(size))
+    plain = struct.pack("!HHIIBBHHH", 1000, 80, number * 100_000, 1, 0x50, 0x18, 1000, 0, 0) + payload
+    src, dst = (bytes(15) + b"\x01", bytes(15) + b"\x02") if v6 else (b"\x0a\0\0\x01", b"\x0a\0\0\x02")
+    pseudo = src + dst + struct.pack("!IHBB", len(plain), 0, 0, 6)
+    segment = plain[:16] + struct.pack("!H", checksum(pseudo + plain)) + plain[18:]
+    ends = b"\x02\0\0\0\0\x02" + b"\x02\0\0\0\0\x01"
+    if v6:
+        return ends + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(plain), 6, 64) + src + dst + segment
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(plain), number, 0, 64, 6, 0) + src + dst
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    return ends + b"\x08\0" + header + segment
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One TCP segment or UDP datagram: what says which it is, and whether its checksum is done or begun.
+
+    `complete`: the checksum is right. `partial`: it is that of the pseudo header alone, for a device to complete.
+    """
+
+    v6: bool
+    protocol: int
+    sequence: int
+    flags: int
+    payload: bytes
+    complete: bool
+    partial: bool
+
+
+def segment(frame: bytes) -> Segment:
+    """Take an untagged IPv4 or IPv6 frame without options apart. AssertionError if the IPv4 header is wrong."""
+    v6 = frame[12:14] == b"\x86\xdd"
+    if v6:
+        size, protocol, addresses, l4 = int.from_bytes(frame[18:20]), frame[20], frame[22:54], 54
+    else:
+        size, protocol, addresses, l4 = int.from_bytes(frame[16:18]) - 20, frame[23], frame[26:34], 34
+        assert frame[12:15] == b"\x08\0\x45"
+        assert checksum(frame[14:34]) == 0, "IPv4 header checksum"
+    assert len(frame) == l4 + size, "length of the IP packet"
+    data = frame[l4:]
+    pseudo = addresses + struct.pack("!IHBB", size, 0, 0, protocol)
+    field = int.from_bytes(data[16:18] if protocol == 6 else data[6:8])
+    return Segment(
+        v6=v6,
+        protocol=protocol,
+        sequence=int.from_bytes(data[4:8]) if protocol == 6 else 0,
+        flags=data[13] if protocol == 6 else 0,
+        payload=data[20 if protocol == 6 else 8 :],
+        complete=checksum(pseudo + data) == 0,
+        partial=field == ~checksum(pseudo) & 0xFFFF,
+    )
 
 
 def spread(count: int, *, way: int = 0, ports: Sequence[int] = (1001,)) -> list[bytes]:
