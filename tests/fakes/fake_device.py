@@ -58,6 +58,18 @@ class FakeDevice:
     def free_table(self, table):
         self.calls.append(("free table", table))
 
+    def address(self, mapping):
+        return 0x1000_0000_0000 + int(mapping.removeprefix("map")) * 0x1_0000_0000
+
+    def userfault(self):
+        return os.eventfd(0)
+
+    def watch(self, fault, mapping):
+        self.calls.append(("watch", mapping))
+
+    def unwatch(self, fault, mapping):
+        self.calls.append(("unwatch", mapping))
+
     def map_log(self, area, fd):
         return self._handle("log")
 

@@ -14,6 +14,7 @@ does in more than one message or with descriptors of its own:
     send_rarp(mac)
     get_inflight(queues, size) / set_inflight(record)     record: (area, fd), survives the connection
     kick_inband(i)                       VRING_KICK
+    advise() -> userfaultfd, listen(), set_memory_postcopy() -> addresses, confirm(), end_postcopy()     post-copy, in that order
 """
 
 from __future__ import annotations
@@ -289,6 +290,30 @@ class FrontEnd:
 
     def kick_inband(self, index: int) -> int:
         return self.result(Request.VRING_KICK, state(index, 0))
+
+    def advise(self) -> int:
+        """The switch's userfaultfd, the caller's to close. PAGEFAULT must be in `protocol`, and set."""
+        answer, (fd,) = self.ask_fds(Request.POSTCOPY_ADVISE)
+        assert answer == b""
+        return fd
+
+    def listen(self) -> int:
+        return self.result(Request.POSTCOPY_LISTEN)
+
+    def set_memory_postcopy(self) -> list[int]:
+        """Tell the memory table; the switch says where each region is in its own space. `confirm` lets it use them."""
+        table = self.ask(Request.SET_MEM_TABLE, memory(self.guest), [r.fd for r in self.guest.regions])
+        rows = list(struct.iter_unpack("=QQQQ", table[8:]))
+        for (gpa, size, _, offset), region_ in zip(rows, self.guest.regions, strict=True):
+            assert (gpa, size, offset) == (region_.gpa, region_.size, region_.offset)
+        return [address for _, _, address, _ in rows]
+
+    def confirm(self) -> None:
+        self.send(message(Request.SET_MEM_TABLE, u64(0)))
+        self.sync()
+
+    def end_postcopy(self) -> int:
+        return struct.unpack("=Q", self.ask(Request.POSTCOPY_END))[0]
 
     def close(self) -> None:
         with contextlib.closing(self.sock):

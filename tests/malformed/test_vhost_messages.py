@@ -92,7 +92,12 @@ class Victim:
         return self.guest.regions[0].fd if row.payload in shared else self.events[0][0]
 
     def negotiate(self, row):
-        """Take the feature that the row needs, if it is not there."""
+        """Take the feature that the row needs, if it is not there; and what must come before it."""
+        if (
+            row.request in (Request.POSTCOPY_LISTEN, Request.POSTCOPY_END)
+            and self.session.state.postcopy is None
+        ):
+            self.feed(fe.message(Request.POSTCOPY_ADVISE))
         if row.feature is not None and not self.session.state.negotiated(row.feature):
             self.feed(fe.message(Request.SET_FEATURES, fe.u64(MODERN | bits(30, row.feature))))
 
@@ -162,7 +167,8 @@ def test_the_valid_message_is_taken(victim, row):
     assert bool(answer) == (row.answer is not Answer.ACK)
     if row.answer in (Answer.ACK, Answer.EMPTY, Answer.RESULT):
         again = fe.message(row.request, valid_payload(row), flags=1 | NEED_REPLY)
-        if row.request not in (Request.ADD_MEM_REG, Request.REM_MEM_REG, Request.RESET_DEVICE):
+        once = (Request.ADD_MEM_REG, Request.REM_MEM_REG, Request.RESET_DEVICE, Request.POSTCOPY_END)
+        if row.request not in once:
             assert victim.feed(again, fds) == HEADER.pack(row.request, 5, 8) + fe.u64(0)
 
 
@@ -259,6 +265,12 @@ def test_unknown_request(victim, request_):
         (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 0, BASE, BASE + 2, BASE, 0)),
         (Request.SET_VRING_ADDR, struct.pack("=IIQQQQ", 0, 0, BASE, BASE, BASE + 1, 0)),
         (Request.REM_MEM_REG, fe.region(0, SIZE, BASE + 4096, 0)),
+        (Request.POSTCOPY_LISTEN, b""),  # without POSTCOPY_ADVISE
+        (Request.POSTCOPY_END, b""),
+        # what confirms a memory table in post-copy, when there is none to confirm
+        (Request.SET_MEM_TABLE, fe.u64(0)),
+        (Request.ADD_MEM_REG, fe.u64(0)),
+        (Request.REM_MEM_REG, fe.u64(0)),
     ],
 )
 def test_values_out_of_range(victim, request_, payload):

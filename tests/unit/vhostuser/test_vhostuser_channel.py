@@ -1,66 +1,19 @@
 """The back-end channel over real sockets: calls, errors and misses reach the front-end, and what it does there costs only itself."""
 
-import asyncio
 import os
-import socket
 import struct
 
 from fakes import front_end as fe
 from fakes.back_channel import VRING_CALL, VRING_ERR
 from fakes.mock_guest import MODERN, bits
+from vhostuser_line import run
 from vhostuser_peer import OFFER, QUIET
 from vhostuser_world import FRAME, bounce, until
 
-from vswitchd.datapath.dp import lib
-from vswitchd.ports.vhostuser.connection import Connection
-from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.messages import HEADER, Request
-from vswitchd.ports.vhostuser.session import Session
 
 IOMMU = MODERN | bits(33)
 PAGE = 4096
-
-
-class Line:
-    """A front-end, a connection that offers everything, and a port; `talk` runs blocking calls on a thread."""
-
-    def __init__(self, **how):
-        ours, theirs = socket.socketpair()
-        self.handle = lib.vs_vhost_new(b"line")
-        self.device = CoreDevice("line", self.handle)
-        self.session = Session(self.device, OFFER)
-        self.ended = False
-        self.connection = Connection(
-            ours,
-            self.session,
-            name="line",
-            handled=lambda: None,
-            closed=lambda _: setattr(self, "ended", True),
-        )
-        self.front = fe.FrontEnd(theirs, size=64, **how)
-
-    async def talk(self, call, *args):
-        return await asyncio.to_thread(call, *args)
-
-    def close(self):
-        self.connection.close()
-        self.front.close()
-        lib.vs_synchronize()
-        lib.vs_port_destroy(self.handle)
-
-
-def run(main, **how):
-    before = set(os.listdir("/proc/self/fd"))
-
-    async def body():
-        line = Line(**how)
-        try:
-            await main(line, line.front)
-        finally:
-            line.close()
-
-    asyncio.run(body())
-    assert set(os.listdir("/proc/self/fd")) == before
 
 
 async def start_inband(line, front):

@@ -37,6 +37,18 @@ class Device(Protocol):
     def free_table(self, table: Any) -> None:
         """Undo table, when no ring uses it."""
 
+    def address(self, mapping: Any) -> int:
+        """Return where the region begins in our own space: the front-end is told, in post-copy."""
+
+    def userfault(self) -> int:
+        """Make a userfaultfd, the caller's. Raises RequestError."""
+
+    def watch(self, fault: int, mapping: Any) -> None:
+        """Let who touches missing pages wait for the front-end. Raises RequestError."""
+
+    def unwatch(self, fault: int, mapping: Any) -> None:
+        """Undo watch, and wake who waits."""
+
     def map_log(self, area: LogArea, fd: int) -> Any:
         """Map a migration log; the descriptor stays the caller's. Raises RequestError."""
 

@@ -17,6 +17,7 @@ from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.features import Virtio, has
 from vswitchd.ports.vhostuser.memory import Iova, Miss
+from vswitchd.ports.vhostuser.postcopy import PostcopyDevice
 from vswitchd.ports.vhostuser.recovery import Area, Recovery
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _reason(error: int) -> str:
     return _MAP_ERRORS.get(-error, os.strerror(-error))
 
 
-class CoreDevice:
+class CoreDevice(PostcopyDevice):
     """Runs the rings of one port. The port's handle is borrowed."""
 
     def __init__(self, name: str, handle: Any, recovery: Recovery | None = None) -> None:

@@ -218,14 +218,16 @@ DEFAULT = Offer(
         Protocol.REPLY_ACK,
         Protocol.NET_MTU,
         Protocol.BACKEND_REQ,
+        Protocol.INFLIGHT_SHMFD,
         Protocol.RESET_DEVICE,
         Protocol.CONFIGURE_MEM_SLOTS,
         Protocol.STATUS,
     ),
 )
 """What a port offers unless told otherwise. A bit enters when its code has landed."""
-OPT_IN = Offer(0, mask(Protocol.INBAND_NOTIFICATIONS))
-"""What the code can do but a port offers only when asked to: messages instead of eventfds are for simulators."""
+OPT_IN = Offer(0, mask(Protocol.PAGEFAULT, Protocol.INBAND_NOTIFICATIONS))
+"""What the code can do but a port offers only when asked to: in post-copy a core waits for the front-end's pages, and messages
+instead of eventfds are for simulators."""
 SUPPORTED = DEFAULT | OPT_IN
 """All that the code can do."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vswitchd.ports.vhostuser.errors import ProtocolError, RequestError
 from vswitchd.ports.vhostuser.features import Protocol, Virtio, has
 from vswitchd.ports.vhostuser.handlers_memory import MEMORY_HANDLERS
+from vswitchd.ports.vhostuser.handlers_postcopy import POSTCOPY_HANDLERS
 from vswitchd.ports.vhostuser.handlers_ring import RING_HANDLERS
 from vswitchd.ports.vhostuser.handling import Context, Handler, Outcome
 from vswitchd.ports.vhostuser.memory import MAX_REGIONS
@@ -67,7 +68,8 @@ def _reset_device(c: Context) -> Outcome:
     """
     old = c.state
     rings = {index: ring.reset() for index, ring in old.rings.items()}
-    return Outcome(State(protocol=old.protocol, memory=old.memory, backend=old.backend, rings=rings))
+    kept = State(protocol=old.protocol, memory=old.memory, backend=old.backend, postcopy=old.postcopy)
+    return Outcome(replace(kept, rings=rings))
 
 
 def _net_set_mtu(c: Context) -> Outcome:
@@ -118,5 +120,6 @@ HANDLERS: Mapping[Request, Handler] = {
     Request.SET_STATUS: _set_status,
     Request.GET_STATUS: lambda c: Outcome(c.state, c.state.status),
     **MEMORY_HANDLERS,
+    **POSTCOPY_HANDLERS,
     **RING_HANDLERS,
 }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.ports.vhostuser.errors import RequestError
+from vswitchd.ports.vhostuser.handlers_postcopy import confirm, listening, ours
 from vswitchd.ports.vhostuser.handling import Change, Context, Handler, Outcome
 from vswitchd.ports.vhostuser.memory import (
     Iova,
@@ -19,7 +20,15 @@ from vswitchd.ports.vhostuser.memory import (
     invalidated,
 )
 from vswitchd.ports.vhostuser.messages import Request
-from vswitchd.ports.vhostuser.payloads import InflightArea, IotlbMessage, LogArea, MemoryTable
+from vswitchd.ports.vhostuser.payloads import (
+    Confirmed,
+    InflightArea,
+    IotlbMessage,
+    LogArea,
+    MemoryTable,
+    encode_region,
+    encode_regions,
+)
 from vswitchd.ports.vhostuser.state import MAX_RINGS, Inflight, Log, Memory
 
 if TYPE_CHECKING:
@@ -43,7 +52,7 @@ def _new_memory(c: Context, kept: Memory | None, regions: tuple[Region, ...]) ->
         for region, fd in zip(regions, c.frame.fds, strict=True):
             _map(c, region, fd, fresh)
         every, maps = (*old_regions, *regions), (*old_maps, *fresh)
-        return Memory(every, maps, c.device.table(every, maps))
+        return Memory(every, maps, c.device.table(every, maps), ready=not listening(c))
     except RequestError:
         for mapping in fresh:
             c.device.unmap(mapping)
@@ -51,16 +60,26 @@ def _new_memory(c: Context, kept: Memory | None, regions: tuple[Region, ...]) ->
 
 
 def _set_mem_table(c: Context) -> Outcome:
+    if isinstance(c.body, Confirmed):
+        return confirm(c)
     assert isinstance(c.body, MemoryTable)
-    return Outcome(replace(c.state, memory=_new_memory(c, None, c.body.regions)))
+    memory = _new_memory(c, None, c.body.regions)
+    answer = encode_regions(ours(c, memory)) if listening(c) else b""
+    return Outcome(replace(c.state, memory=memory), payload=answer)
 
 
 def _add_mem_reg(c: Context) -> Outcome:
+    if isinstance(c.body, Confirmed):
+        return confirm(c)
     assert isinstance(c.body, Region)
-    return Outcome(replace(c.state, memory=_new_memory(c, c.state.memory, (c.body,))))
+    memory = _new_memory(c, c.state.memory, (c.body,))
+    answer = encode_region(ours(c, memory)[-1]) if listening(c) else b""
+    return Outcome(replace(c.state, memory=memory), payload=answer)
 
 
 def _rem_mem_reg(c: Context) -> Outcome:
+    if isinstance(c.body, Confirmed):  # QEMU confirms with the last kind of message that it sent
+        return confirm(c)
     assert isinstance(c.body, Region)
     old = c.state.memory
     rows = [] if old is None else list(zip(old.regions, old.maps, strict=True))
@@ -70,7 +89,8 @@ def _rem_mem_reg(c: Context) -> Outcome:
     if not left:
         return Outcome(replace(c.state, memory=None))
     regions, maps = tuple(r for r, _ in left), tuple(m for _, m in left)
-    return Outcome(replace(c.state, memory=Memory(regions, maps, c.device.table(regions, maps))))
+    ready = old is None or old.ready
+    return Outcome(replace(c.state, memory=Memory(regions, maps, c.device.table(regions, maps), ready)))
 
 
 def _iotlb(c: Context) -> Outcome:

@@ -42,6 +42,7 @@ class Outcome:
     state: State
     value: int = 0
     payload: bytes = b""
+    """Answered instead of what the row says, when there is any."""
     fds: list[int] = field(default_factory=list)
     """Descriptors to send with the answer; the session's to close."""
     change: Change | None = None

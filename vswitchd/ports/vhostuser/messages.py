@@ -21,6 +21,7 @@ from vswitchd.ports.vhostuser.payloads import (
     STATE_LAYOUT,
     U64_LAYOUT,
     Body,
+    Confirmed,
     MemoryTable,
     Payload,
     VringFd,
@@ -74,6 +75,9 @@ class Request(IntEnum):
     NET_SET_MTU = 20
     SET_BACKEND_REQ_FD = 21
     IOTLB_MSG = 22
+    POSTCOPY_ADVISE = 28
+    POSTCOPY_LISTEN = 29
+    POSTCOPY_END = 30
     GET_INFLIGHT_FD = 31
     SET_INFLIGHT_FD = 32
     RESET_DEVICE = 34
@@ -100,6 +104,8 @@ class Fds(Enum):
             return n <= 1
         if isinstance(body, VringFd):
             return n == (0 if body.nofd else 1)
+        if isinstance(body, Confirmed):
+            return n == 0
         if isinstance(body, MemoryTable):
             return n == len(body.regions)
         return n == (1 if self is Fds.ONE else 0)
@@ -162,6 +168,9 @@ _ROWS = (
     Row(Request.SET_BACKEND_REQ_FD, fds=Fds.ONE, protocol=Protocol.BACKEND_REQ),
     # "The back-end has to acknowledge": asked or not
     Row(Request.IOTLB_MSG, Payload.IOTLB, answer=Answer.RESULT, feature=Virtio.ACCESS_PLATFORM),
+    Row(Request.POSTCOPY_ADVISE, answer=Answer.OWN, protocol=Protocol.PAGEFAULT),
+    Row(Request.POSTCOPY_LISTEN, protocol=Protocol.PAGEFAULT),
+    Row(Request.POSTCOPY_END, answer=Answer.RESULT, protocol=Protocol.PAGEFAULT),
     Row(Request.GET_INFLIGHT_FD, Payload.INFLIGHT, answer=Answer.OWN, protocol=Protocol.INFLIGHT_SHMFD),
     Row(Request.SET_INFLIGHT_FD, Payload.INFLIGHT, Fds.ONE, protocol=Protocol.INFLIGHT_SHMFD),
     Row(Request.RESET_DEVICE, protocol=Protocol.RESET_DEVICE),

@@ -14,7 +14,7 @@ from vswitchd.ports.vhostuser.errors import RequestError
 from vswitchd.ports.vhostuser.memory import MAX_REGIONS, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 U64_LAYOUT = struct.Struct("=Q")
 STATE_LAYOUT = struct.Struct("=II")
@@ -27,6 +27,7 @@ _INFLIGHT = struct.Struct("=QQHH")
 _INFLIGHT_PADDED = _INFLIGHT.size + 4  # as a C structure: what QEMU sends
 MAX_PAYLOAD = _COUNT.size + MAX_REGIONS * _REGION.size
 NOFD = 1 << 8
+_READY = U64_LAYOUT.pack(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class MemoryTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The front-end is ready for faults in the memory that it was told of (post-copy)."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogArea:
     """Where in its file the migration log is."""
 
@@ -118,6 +124,7 @@ Body = (
     | VringFd
     | MemoryTable
     | Region
+    | Confirmed
     | LogArea
     | IotlbMessage
     | InflightArea
@@ -161,6 +168,8 @@ def _memory(payload: bytes) -> Body:
     if len(payload) < _COUNT.size:
         raise RequestError(f"payload of {len(payload)} bytes for a memory table")
     count, _padding = _COUNT.unpack_from(payload)
+    if payload == _READY:
+        return Confirmed()
     if not 1 <= count <= MAX_REGIONS:
         raise RequestError(f"{count} memory regions instead of 1 to {MAX_REGIONS}")
     _size(payload, _COUNT.size + count * _REGION.size)
@@ -169,6 +178,8 @@ def _memory(payload: bytes) -> Body:
 
 
 def _region(payload: bytes) -> Body:
+    if payload == _READY:
+        return Confirmed()
     _size(payload, U64_LAYOUT.size + _REGION.size)
     return Region.of_wire(*_REGION.unpack_from(payload, U64_LAYOUT.size))
 
@@ -189,6 +200,17 @@ def _inflight(payload: bytes) -> Body:
         _size(payload, _INFLIGHT_PADDED)
     size, offset, queues, queue_size = _INFLIGHT.unpack_from(payload)
     return InflightArea(size, offset, queues, queue_size, len(payload) - _INFLIGHT.size)
+
+
+def encode_regions(regions: Sequence[Region]) -> bytes:
+    """Return a memory table as SET_MEM_TABLE has it."""
+    rows = (_REGION.pack(region.gpa, region.size, region.uva, region.offset) for region in regions)
+    return _COUNT.pack(len(regions), 0) + b"".join(rows)
+
+
+def encode_region(region: Region) -> bytes:
+    """Return a region as ADD_MEM_REG has it."""
+    return U64_LAYOUT.pack(0) + _REGION.pack(region.gpa, region.size, region.uva, region.offset)
 
 
 class Payload(Enum):

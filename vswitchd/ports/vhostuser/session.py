@@ -165,6 +165,8 @@ class Session:
         return body
 
     def _answer(self, row: Row, outcome: Outcome, body: Body, *, asked: bool) -> bytes:
+        if outcome.payload:
+            return reply(row.request, outcome.payload)
         match row.answer:
             case Answer.U64:
                 return reply_u64(row.request, outcome.value)
@@ -189,6 +191,7 @@ class Session:
         old, self.state = self.state, new
         if new is old and change is None:
             return
+        self._end_postcopy(old, new)
         wanted = new.specs()
         ended = self._stop(wanted, change)
         new = self.state  # with the places where rings stopped
@@ -200,6 +203,14 @@ class Session:
         finally:
             self._start(old, new, wanted)
             self._release(old, new)
+
+    def _end_postcopy(self, old: State, new: State) -> None:
+        """Wake whoever sleeps in guest memory, before anything waits for him."""
+        if old.postcopy is None or old.memory is None:
+            return
+        if new.postcopy is None or new.postcopy.fd != old.postcopy.fd:
+            for mapping in old.memory.maps:
+                self.device.unwatch(old.postcopy.fd, mapping)
 
     def _stop(self, wanted: Mapping[int, RingSpec], change: Change | None) -> list[RingSpec]:
         """Stop the rings that may not go on as they are, and note where they stand. Returns those that end."""

@@ -84,6 +84,18 @@ class Memory:
     maps: tuple[Any, ...]
     """One mapping per region; a mapping may outlive this table in the next one."""
     table: Any
+    ready: bool = True
+    """False in post-copy, until the front-end is ready for faults: nothing may be touched before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postcopy:
+    """A migration whose memory comes after the guest."""
+
+    fd: int
+    """The userfaultfd, owned by the session."""
+    listening: bool = False
+    """Memory that is mapped from now on may be missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +160,7 @@ class State:
     inflight: Inflight | None = None
     backend: int | None = None
     """Socket of the back-end channel, owned by the session."""
+    postcopy: Postcopy | None = None
     rings: Mapping[int, Ring] = field(default_factory=dict)
 
     def ring(self, index: int) -> Ring:
@@ -167,7 +180,8 @@ class State:
     def fds(self) -> set[int]:
         """All descriptors that are held."""
         held = {fd for ring in self.rings.values() for fd in ring.fds}
-        return held if self.backend is None else held | {self.backend}
+        postcopy = None if self.postcopy is None else self.postcopy.fd
+        return held | {fd for fd in (self.backend, postcopy) if fd is not None}
 
     def spec(self, index: int) -> RingSpec | None:
         """Return what the ring must run with, or None when it must not run.
@@ -177,7 +191,7 @@ class State:
         run disabled, too; its receive rings do not, as nothing may be put into them.
         """
         ring = self.ring(index)
-        if self.features is None or self.memory is None or ring.addr is None:
+        if self.features is None or self.memory is None or not self.memory.ready or ring.addr is None:
             return None
         if not ring.size or not ring.started:
             return None
