@@ -21,6 +21,7 @@ enum {
     FRAME = 600,
     TAIL = 8, /* the control thread's */
     CORE = 1,
+    LINGER = 5000,
 };
 static const uint64_t IOVA = 0x500000000, UVA = 0x100000;
 
@@ -198,7 +199,9 @@ static void control(struct guest *g, uint64_t *random)
     *random = *random * 6364136223846793005u + 1442695040888963407u;
     unsigned id = (unsigned)(*random >> 33) % RING;
     vs_vhost_iotlb_invalidate(g->port, IOVA + (3 + (uint64_t)id) * PAGE, PAGE);
-    memset(buffer(g, id) + 12 + FRAME - TAIL, (int)id, TAIL);
+    volatile uint8_t *tail = buffer(g, id) + 12 + FRAME - TAIL;
+    for (unsigned i = 0; i < LINGER; i++) /* long enough for a core that should not be there to come along */
+        tail[i % TAIL] = (uint8_t)id;
     if ((*random >> 40 & 1) != 0) /* else it is asked for when it is missed */
         map(g, 3 + id);
 }

@@ -24,6 +24,6 @@ def test_no_races(tmp_path):
     command = [*compiler, *flags, "-fsanitize=thread", f"-I{DATAPATH}", f"-I{VHOST}", *SOURCES, "-o", program]
     subprocess.run(command, check=True, env=plain)
     done = subprocess.run(
-        [program, "20000"], capture_output=True, text=True, timeout=120, check=False, env=plain
+        [program, "5000"], capture_output=True, text=True, timeout=120, check=False, env=plain
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
