@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checksum_reference import sums
 from fakes.guest_box import GuestBox
 from fakes.guest_pair import BASE, SENDS, TAKES
-from fakes.mock_guest import Ring
+from fakes.mock_guest import WRITE, Ring
 from fakes.offload_frames import Wish, finish, partial, segmentable, segments
 from fakes.packed_ring import PackedRing
 from frame_strategies import ipv4s, ipv6s, macs, u8, u16, u20
@@ -176,12 +176,11 @@ def box(request: pytest.FixtureRequest) -> Any:
 
 def forward(box: GuestBox, frame: bytes, wish: Wish, actions: list[dp.Action]) -> dict[int, Any]:
     """Through a rule with the edits, to both receivers."""
-    for seat in box.seats.values():  # buffers of the last turn are forgotten, their memory is used again
-        seat.port.guest._next = 0x100000
+    box.seats[SENDER].port.guest._next = 0x100000  # the frame of the last turn is forgotten
     for number in (WITH, WITHOUT):
         back = box.seats[number].back
-        while len(back.free) > 60:
-            back.post(2048)
+        while len(back.free) > 60:  # a descriptor has a buffer of its own
+            back.chain([(0x100000 + 2048 * back.free[0], 2048)], WRITE)
     rule = box.rule(1, (), *actions, dp.output(WITH), dp.output(WITHOUT))
     got = box.through(SENDER, frame, wish)
     box.bridge.remove_rule(rule)
