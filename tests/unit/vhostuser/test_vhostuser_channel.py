@@ -1,6 +1,8 @@
 """The back-end channel over real sockets: calls, errors and misses reach the front-end, and what it does there costs only itself."""
 
+import asyncio
 import os
+import socket
 import struct
 
 from fakes import front_end as fe
@@ -173,3 +175,22 @@ def test_descriptors_come_with_an_answer():
             raise AssertionError("the record is not sealed")
 
     run(main, protocol=QUIET)
+
+
+def test_a_replaced_channel_is_not_watched_any_more():
+    """Also when the front-end keeps a copy of our end, and makes it readable for ever."""
+
+    async def main(line, front):
+        await start_inband(line, front)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            for sock in (theirs, front.channel.sock):  # the second one replaces the first
+                await line.talk(front.result, Request.SET_BACKEND_REQ_FD, b"", [sock.fileno()])
+            ours.sendall(b"x")
+            selector = asyncio.get_running_loop()._selector
+            watched = selector.get_map().keys()
+            assert [event for event in selector._selector.poll(0) if event[0] not in watched] == []
+            await line.talk(front.sync)
+            assert not line.ended
+
+    run(main, protocol=OFFER.protocol)

@@ -19,7 +19,7 @@ from vswitchd.ports.vhostuser.backend import PAGE
 from vswitchd.ports.vhostuser.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from vswitchd.ports.vhostuser.session import Session
 
@@ -38,31 +38,26 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._fd: int | None = None
         self._sock: socket.socket | None = None
-        self._events: Mapping[int, tuple[str, int]] = {}
+        self._events: dict[int, tuple[str, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._miss_fd = session.device.miss_fd
         if self._miss_fd is not None:
             self._loop.add_reader(self._miss_fd, self._missed)
+        session.before_close = self._forget
 
     def sync(self) -> None:
         """Follow the session's state: after each message, before another one is handled."""
         if self._session.state.backend != self._fd:
-            self._detach()
             self._attach()
         events = self._session.own_events
-        for fd in self._events.keys() - events.keys():
-            self._loop.remove_reader(fd)
         for fd in events.keys() - self._events.keys():
             self._loop.add_reader(fd, self._signalled, fd)
-        self._events = events
+        self._events = dict(events)
         self._flush()
 
     def close(self) -> None:
         """Watch nothing any more; before the session closes its descriptors."""
-        self._detach()
-        for fd in self._events:
-            self._loop.remove_reader(fd)
-        self._events = {}
+        self._forget({*self._events, *([] if self._fd is None else [self._fd])})
         if self._miss_fd is not None:
             self._loop.remove_reader(self._miss_fd)
             self._miss_fd = None
@@ -76,8 +71,17 @@ class Channel:
             self._sock = socket.socket(fileno=self._fd)
             self._loop.add_reader(self._fd, self._guard, self._read)
 
+    def _forget(self, fds: set[int]) -> None:
+        """Stop watching, while the descriptors are open: the front-end may keep the socket, and epoll would go on with it."""
+        if self._fd in fds:
+            self._detach()
+            self._fd = None
+        for fd in fds & self._events.keys():
+            self._loop.remove_reader(fd)
+            del self._events[fd]
+
     def _detach(self) -> None:
-        """Let go of the socket, which may be closed already."""
+        """Let go of the socket."""
         if self._sock is not None and self._fd is not None:
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)

@@ -26,7 +26,7 @@ from vswitchd.ports.vhostuser.messages import TABLE, Answer, Row, reply, reply_s
 from vswitchd.ports.vhostuser.state import Memory, Ring, RingSpec, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from vswitchd.ports.vhostuser.contract import Device
     from vswitchd.ports.vhostuser.payloads import Body
@@ -47,6 +47,8 @@ class Session:
         self.device = device
         self.requests = Requests()
         """What is to be told on the back-end channel."""
+        self.before_close: Callable[[set[int]], None] = lambda _fds: None
+        """Called with descriptors that are about to be closed: who watches some must stop, as long as they are theirs."""
         self._offer = offer
         self._reader = FrameReader()
         self._answer_fds: list[int] = []
@@ -265,6 +267,7 @@ class Session:
         fds = old.fds - new.fds
         if fds:
             self.device.grace()
+            self.before_close(fds)
             close_fds(fds)
         if old.log is not None and old.log is not new.log:
             self.device.free_log(old.log.handle)
