@@ -8,8 +8,8 @@
  * buffers back. Transmit copies head and tail into the guest's buffers, one or (MRG_RXBUF) several per frame. A core sends to queue
  * (core % running queues); the ring's lock is held for a batch. When the guest is short of buffers, what was sent is published and the rest
  * is tried again, at most `retries` times and only while there is progress, and then dropped.
- * The virtio-net header carries no offloads yet: none is negotiated, so received ones are ignored, and packets from other ports
- * that need checksums or segments are completed here in software.
+ * The virtio-net header carries offloads (vhost_header.h): what a guest asks for is checked and goes with the packet; who does not take it gets
+ * the packet finished in software.
  *
  * Thread safety: vtable functions on the cores, all vs_vhost_* on the control thread.
  */
