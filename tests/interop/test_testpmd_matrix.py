@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import pytest
 from peers import need, pcap
 from peers.pair import CAPTURES, Pair, Shape
-from peers.switch import Switch
 from peers.wait import until
 from testpmd_rig import REFUSED_PORT, Frames, Rig
 
@@ -97,12 +96,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         shared.close()
 
 
-def check_negotiated(switch: Switch, pair: Pair, ports: tuple[str, str], path: Path) -> None:
+def check_negotiated(rig: Rig, pair: Pair, ports: tuple[str, str], path: Path) -> None:
     """Both sides run what the case is about, and not something that works just as well."""
     wanted = f"using {path.driver} Rx path on port"
     for guest in (0, 2):
         assert f"{wanted} {guest}" in pair.driver_log()
-    metrics = switch.metrics()
+    metrics = rig.metrics()
     for port in ports:
         seen = {labels["feature"] for labels, _ in metrics["vs_vhost_feature_info"] if labels["port"] == port}
         assert {name: name in seen for name in path.features} == path.features
@@ -115,7 +114,7 @@ def test_path(rig: Rig, path: Path, queues: int, listen: bool) -> None:
     shape = Shape(path.options, queues)
     with rig.guests(FRAMES, shape, listen=listen) as pair:
         rig.exchange(pair, FRAMES, shape, listen=listen)
-        check_negotiated(rig.switch, pair, rig.ports(listen=listen), path)
+        check_negotiated(rig, pair, rig.ports(listen=listen), path)
 
         pair.stop()
         pair.start()

@@ -1,6 +1,7 @@
 """One switch, one bridge for each way to meet a guest, and one testpmd, for as many cases as there are."""
 
 import os
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from peers.netns import unique
 from peers.pair import Pair, Played, Setup, Shape
-from peers.switch import Metrics, Switch, total
+from peers.switch import Metrics, Switch, parse_metrics, total
 from peers.testpmd import PortStats
 from peers.wait import until
 
@@ -47,6 +48,7 @@ class Rig:
         self._setup, self._mtu, self._pair = setup, mtu, None
         self._bridges = {listen: unique("br") for listen in (False, True)}
         self._pairs = 0
+        self._page = ""
 
     def open(self) -> None:
         """Start the switch, with the ports that stay."""
@@ -126,21 +128,34 @@ class Rig:
             if listen:
                 self.hang_up()
 
+    def metrics(self) -> Metrics:
+        """Scrape the metrics page; its address is asked for once, as that takes longer than to read it."""
+        if not self._page:
+            self._page = f"http://{self.switch.metrics_address()}/metrics"
+        with urllib.request.urlopen(self._page, timeout=10) as answer:
+            return parse_metrics(answer.read().decode())
+
     def exchange(self, pair: Pair, frames: Frames, shape: Shape, *, listen: bool, burst: int = 32) -> Played:
         """Play the frames: every byte, the order, the counters of both sides, the ledger, the queues."""
-        before = self.switch.metrics()
+        before = self.metrics()
         played = pair.play((len(frames.back), len(frames.wanted)), burst=burst)
         check_payload(played.queues[0], frames.back, shape.queues)
         check_payload(played.queues[1], frames.there, shape.queues, frames.refused)
         sender, receiver = played.stats
         assert (sender.tx_packets, receiver.rx_packets) == (len(frames.there), len(frames.wanted))
         assert (receiver.tx_packets, sender.rx_packets) == (len(frames.back), len(frames.back))
-        for name, guest, drops in zip(
-            self.ports(listen=listen), played.stats, (len(frames.refused), 0), strict=True
-        ):
-            until(lambda n=name, g=guest: _settled(self.switch.metrics(), before, n, g),
-                  f"counters of {name} that agree with {guest}", seconds=10)  # fmt: skip
-            check_ledger(self.switch.metrics(), before, name, drops=drops, queues=shape.queues)
+        ports = self.ports(listen=listen)
+
+        def agreeing() -> Metrics | None:
+            after = self.metrics()
+            settled = [
+                _settled(after, before, name, guest) for name, guest in zip(ports, played.stats, strict=True)
+            ]
+            return after if all(settled) else None
+
+        after = until(agreeing, f"counters of {ports} agree with {played.stats}", seconds=10)
+        for name, drops in zip(ports, (len(frames.refused), 0), strict=True):
+            check_ledger(after, before, name, drops=drops, queues=shape.queues)
         # A core sends to one queue of a port.
         for queues in played.queues:
             assert sum(1 for queue in queues if queue) == min(self.cores, shape.queues)
