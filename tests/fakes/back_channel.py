@@ -17,6 +17,7 @@ class BackChannel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._data = b""
+        self._seen: list[tuple[int, bytes]] = []
         self._owed: list[int] = []
         sock.setblocking(False)
 
@@ -30,7 +31,7 @@ class BackChannel:
             if not part:
                 break
             self._data += part
-        found = []
+        found, self._seen = self._seen, []
         while len(self._data) >= HEADER.size:
             request, flags, size = HEADER.unpack_from(self._data)
             if len(self._data) < HEADER.size + size:
@@ -60,15 +61,18 @@ class BackChannel:
 
     def wait(self, seconds: float = 10) -> tuple[int, bytes]:
         """Wait for one request, acknowledge and return it."""
+        self._seen = self.requests()
         self.sock.settimeout(seconds)
         try:
-            self._data += self.sock.recv(1) if len(self._data) < HEADER.size else b""
+            while not self._seen:
+                self._data += self.sock.recv(1)
+                self.sock.setblocking(False)
+                self._seen = self.requests()
+                self.sock.settimeout(seconds)
         finally:
             self.sock.setblocking(False)
-        (first, *more) = self.requests()
-        assert not more, more
         self.answer()
-        return first
+        return self._seen.pop(0)
 
     def close(self) -> None:
         self.sock.close()

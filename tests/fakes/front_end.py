@@ -29,6 +29,7 @@ from collections.abc import Sequence
 
 from fakes.back_channel import BackChannel
 from fakes.mock_guest import MODERN, Guest, Ring, bits
+from fakes.packed_ring import RING_PACKED, PackedRing
 from vswitchd.ports.vhostuser.messages import HEADER, Request
 
 PROTOCOL_FEATURES, LOG_ALL, ACCESS_PLATFORM = 30, 26, 33
@@ -125,7 +126,7 @@ class Log:
 
 
 class FrontEnd:
-    """A guest with queue pairs that talks over a blocking socket."""
+    """A guest with queue pairs that talks over a blocking socket. Its rings are packed when `features` say so."""
 
     def __init__(
         self,
@@ -140,7 +141,8 @@ class FrontEnd:
         self.features = features | bits(PROTOCOL_FEATURES)
         self.protocol = protocol
         self.guest = Guest()
-        self.rings = {i: Ring(self.guest, size, features) for i in range(2 * pairs)}
+        ring = PackedRing if features >> RING_PACKED & 1 else Ring
+        self.rings = {i: ring(self.guest, size, features) for i in range(2 * pairs)}
         self.events = {i: (self._eventfd(), self._eventfd()) for i in self.rings}
         self.channel: BackChannel | None = None
         self.log: Log | None = None

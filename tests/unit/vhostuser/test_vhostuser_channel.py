@@ -45,6 +45,24 @@ def test_inband_kicks_calls_and_errors():
     run(main, protocol=OFFER.protocol)
 
 
+def test_a_packed_ring_stands_where_get_vring_base_says():
+    async def main(line, front):
+        await line.talk(front.start)
+        for number in range(5):
+            front.rings[0].post(2000)
+            front.rings[1].send(bytes([number]) * 60)
+        assert bounce(line) == 5
+        base = await line.talk(front.stop, 1)
+        assert base == 5 | 0x8000 | (5 | 0x8000) << 16
+        front.rings[0].post(2000)
+        front.rings[1].send(FRAME)
+        await line.talk(front.restart, 1, base)
+        assert bounce(line) == 1
+        assert [f for _, f in front.rings[0].received()][5:] == [FRAME]
+
+    run(main, features=MODERN | bits(34), protocol=QUIET)
+
+
 def test_own_eventfds_go_when_the_front_end_brings_its_own():
     async def main(line, front):
         await start_inband(line, front)
