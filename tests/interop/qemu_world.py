@@ -31,7 +31,8 @@ def start_switch(stack: ExitStack, place: Path) -> Switch | OvsDpdk:
         return stack.enter_context(Switch(place / "state"))
     need.need_ovs_dpdk()
     cores = sum(1 << core for core in os.sched_getaffinity(0))
-    return stack.enter_context(OvsDpdk(place / "ovs", OvsSetup(pmd_mask=cores, lcore_mask=1, max_sleep=200)))
+    setup = OvsSetup(pmd_mask=cores, lcore_mask=1, max_sleep=200)
+    return stack.enter_context(OvsDpdk(place / "ovs", setup))
 
 
 @dataclass(slots=True)

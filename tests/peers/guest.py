@@ -130,7 +130,10 @@ class Guest:
             raise AssertionError(
                 f"{self.name}: the guest does not answer; its console ends in:\n{tail}"
             ) from None
+        except ConnectionError:
+            data = b""
         if not data:
+            until(lambda: self.child.returncode is not None, f"{self.name} has ended")
             self.child.check_alive()
             raise AssertionError(f"{self.name}: the agent's connection is closed")
         self._buffer += data
