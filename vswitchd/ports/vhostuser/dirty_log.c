@@ -45,18 +45,24 @@ static void set_bits(struct vs_dirty_log *log, uint64_t gpa, uint64_t len)
 {
     uint64_t last = (gpa + len - 1) >> PAGE_SHIFT;
     for (uint64_t page = gpa >> PAGE_SHIFT; page <= last && page / 8 < log->size; page++)
-        __atomic_fetch_or(&log->bits[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_RELAXED);
+        /* Release: who finds the bit finds what was written, too. */
+        __atomic_fetch_or(&log->bits[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_RELEASE);
 }
 
 void vs_dirty_mark(struct vs_dirty_log *log, const struct vs_guest_mem *mem, const void *host, uint64_t len)
 {
     const uint8_t *at = host;
-    for (unsigned i = 0; i < mem->n && len > 0; i++) {
-        const struct vs_guest_region *r = &mem->regions[i];
-        uint64_t ofs = (uint64_t)(at - r->host);
-        if (ofs < r->size) {
-            set_bits(log, r->gpa + ofs, VS_MIN(len, r->size - ofs));
-            return; /* a piece never leaves its region */
+    /* Behind a vIOMMU a piece may lie in several regions, whose mappings happen to be neighbours: each turn takes one. */
+    for (unsigned turns = mem->n; turns > 0 && len > 0; turns--) {
+        for (unsigned i = 0; i < mem->n; i++) {
+            const struct vs_guest_region *r = &mem->regions[i];
+            uint64_t ofs = (uint64_t)(at - r->host), part = VS_MIN(len, r->size - ofs);
+            if (ofs >= r->size)
+                continue;
+            set_bits(log, r->gpa + ofs, part);
+            at += part;
+            len -= part;
+            break;
         }
     }
 }

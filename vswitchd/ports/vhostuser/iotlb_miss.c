@@ -10,7 +10,7 @@ static void ring_bell(struct vs_iotlb *t)
         return; /* EAGAIN: it is readable already */
 }
 
-/* Under the lock. Returns whether the page is news to the control thread. */
+/* Under the lock, the list is not full. Returns whether the page is news to the control thread. */
 static bool add(struct vs_iotlb *t, uint64_t page, uint32_t perm)
 {
     for (unsigned i = 0; i < t->n_wanted; i++) {
@@ -22,8 +22,6 @@ static bool add(struct vs_iotlb *t, uint64_t page, uint32_t perm)
         *w = (struct vs_iotlb_want){.page = page, .perm = w->perm | perm};
         return true;
     }
-    if (t->n_wanted == VS_IOTLB_MISSES)
-        return false; /* whoever waits for it looks again when there is room */
     t->wanted[t->n_wanted++] = (struct vs_iotlb_want){.page = page, .perm = perm};
     return true;
 }
@@ -33,7 +31,8 @@ bool vs_iotlb_note(struct vs_iotlb *t, const uint64_t *pages, unsigned n, uint32
     bool news = false;
     if (atomic_flag_test_and_set_explicit(&t->lock.held, memory_order_acquire))
         return false;
-    for (unsigned i = 0; i < n; i++)
+    /* When it is full, whoever waits looks again once there is room: a list that a guest filled up is not searched for each page. */
+    for (unsigned i = 0; i < n && t->n_wanted < VS_IOTLB_MISSES; i++)
         news |= add(t, pages[i], perm);
     news = news && !t->rung;
     t->rung |= news;

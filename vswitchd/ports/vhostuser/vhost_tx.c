@@ -3,7 +3,8 @@
 #include "vhost_header.h"
 #include "vhost_queue.h"
 
-enum { MERGE_MAX = 256 }; /* buffers per frame: a guest that posts tiny ones must not hold the core */
+/* Buffers, and pieces of them, per frame: a guest that posts tiny ones must not hold the core. */
+enum { MERGE_MAX = 256 };
 
 enum put {
     PUT_DONE,
@@ -133,11 +134,11 @@ static void give_back(struct vs_vring *r, const struct vs_window *w, const struc
 }
 
 /* Any chain, any number of them. Buffers are filled one after the other, but taken and given back only when the frame is complete. */
-static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
+static enum put put_chains(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
 {
     struct reader rd = reader_of(s);
     struct filled filled[MERGE_MAX];
-    uint32_t left = s->total, n = 0;
+    uint32_t left = s->total, n = 0, pieces = 0;
     uint16_t pos = r->last_avail;
     uint8_t *patch[2] = {NULL, NULL};
     enum put result = PUT_DONE;
@@ -153,6 +154,8 @@ static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct s
             return PUT_WAIT;
         if (error == VS_CHAIN_NONE && n == 0 && chain.total <= r->hdr_len)
             error = VS_CHAIN_HEADER;
+        if (error == VS_CHAIN_NONE && (pieces += chain.n) > MERGE_MAX)
+            return PUT_TOO_LONG;
         if (error == VS_CHAIN_NONE && !r->mergeable && chain.total - r->hdr_len < left)
             return PUT_TOO_LONG;
         uint32_t used = 0;
@@ -166,6 +169,19 @@ static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct s
         pos++;
     } while (left > 0 && result == PUT_DONE);
     give_back(r, w, filled, n, pos, patch);
+    return result;
+}
+
+/* What does not fit is tried once, not for each packet of the batch that is as long: finding out may take many buffers. */
+static enum put put_slow(struct vs_vring *r, struct vs_window *w, const struct source *s, unsigned want)
+{
+    if (s->total >= w->no_fit && w->no_fit_at == r->last_avail)
+        return PUT_TOO_LONG;
+    enum put result = put_chains(r, w, s, want);
+    if (result == PUT_TOO_LONG) {
+        w->no_fit = s->total;
+        w->no_fit_at = r->last_avail;
+    }
     return result;
 }
 
@@ -349,6 +365,7 @@ int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t m
     uint64_t sent = 0, bytes = 0;
     int i = 0;
     w.start = w.n = 0;
+    w.no_fit = UINT32_MAX;
     for (; i < n; i++) {
         enum vs_drop reason = VS_DROP_TX_TOO_LONG;
         enum put result = PUT_TOO_LONG;

@@ -226,6 +226,9 @@ struct vs_window {
     uint16_t start; /* number of the first */
     uint16_t n;
     uint16_t next_slot; /* packed: behind the last */
+    uint16_t
+        no_fit_at; /* transmit: frames of `no_fit` bytes and more do not fit into the chains from this number on */
+    uint32_t no_fit;
     struct vs_token token[VS_BATCH];
     struct vs_desc desc[VS_BATCH]; /* flags: VS_DESC_* alone; packed: next is not used */
     uint8_t *host[VS_BATCH];       /* first piece, NULL: not in guest memory */

@@ -1,0 +1,104 @@
+"""A hostile guest and a careless front-end: what a review of rings, log and translations found, each shown once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from fakes.loose_port import LoosePort
+from fakes.mock_guest import MODERN, NEXT, WRITE, Guest, Region, Ring
+
+from vswitchd.datapath.dp import ffi, lib
+
+PAGE = 4096
+MB = 1 << 20
+ACCESS_PLATFORM = 1 << 33
+BOTH = 3
+PIECES = 256  # MERGE_MAX of vhost_tx.c: pieces of guest memory that one frame is put into
+
+
+def _neighbours() -> tuple[LoosePort, Region, Region]:
+    """A port whose two regions happen to be mapped one behind the other, and those in the order of our addresses."""
+    for _ in range(64):
+        port = LoosePort(
+            Guest([Region(0, 0x7F0000000000, MB), Region(16 * MB, 0x7E0000000000, MB)]),
+            MODERN | ACCESS_PLATFORM,
+        )
+        at = [int(ffi.cast("uintptr_t", lib.vs_guest_map_host(m))) for m in port.maps]
+        if abs(at[0] - at[1]) == MB:
+            first, second = sorted((0, 1), key=at.__getitem__)
+            return port, port.guest.regions[first], port.guest.regions[second]
+        port.close()
+    pytest.skip("the kernel puts mappings apart")
+
+
+def test_log_of_a_buffer_that_lies_in_two_regions() -> None:
+    """Behind a vIOMMU two regions may be one run of bytes to us: pages of both are dirty."""
+    port, low, high = _neighbours()
+    log = os.memfd_create("log")
+    os.ftruncate(log, PAGE)
+    error = ffi.new("int *")
+    dirty = lib.vs_dirty_log_new(log, 0, PAGE, error)
+    ring = Ring(port.guest, 16)
+    first = port.guest.regions[0]
+    buffer = 1 << 32
+
+    def translate(iova: int, size: int, uva: int) -> None:
+        assert lib.vs_vhost_iotlb_update(port.handle, port.mem, iova, size, uva, BOTH) == 0
+
+    translate(first.gpa, MB, first.uva)
+    translate(buffer, PAGE, low.uva + MB - PAGE)
+    translate(buffer + PAGE, PAGE, high.uva)
+    port.start(0, ring, desc=ring.desc, avail=ring.avail, used=ring.used, log=dirty)
+    os.pwrite(log, bytes(PAGE), 0)
+    ring.set_desc(0, buffer + PAGE - 1000, 4000, WRITE)
+    ring.offer(0)
+    port.tx(bytes(3000))
+    assert ring.take() == [(0, 3012)]
+    data = os.pread(log, PAGE, 0)
+    pages = {8 * i + bit for i, byte in enumerate(data) for bit in range(8) if byte >> bit & 1}
+    assert {(low.gpa + MB) // PAGE - 1, high.gpa // PAGE} <= pages
+    port.stop(0)
+    lib.vs_dirty_log_free(dirty)
+    os.close(log)
+    port.close()
+
+
+def _crumbs(ring: Ring, buffers: int, pieces: int, *, size: int = 1) -> None:
+    """Receive buffers of many tiny pieces each."""
+    at, i = ring.guest.alloc(64), 0
+    for _ in range(buffers):
+        head = i
+        for k in range(pieces):
+            length = 13 if i == 0 else size
+            ring.set_desc(i, at, length, WRITE | (NEXT if k + 1 < pieces else 0), i + 1)
+            i += 1
+        ring.offer(head, publish=False)
+    ring.publish()
+
+
+@pytest.mark.parametrize(("buffers", "pieces"), [(8, 56), (300, 1)])
+def test_crumbs_do_not_hold_a_core(loose, buffers: int, pieces: int) -> None:
+    """A frame goes into a bounded number of pieces: 14,336 of one byte cost a core 28 ms a batch, for nothing."""
+    port = loose()
+    ring = Ring(port.guest, 1024)
+    _crumbs(ring, buffers, pieces)
+    port.start(0, ring)
+    port.tx(*[bytes(PIECES + 60)] * 32)
+    assert port.drops() == {"tx_mtu_exceeded": 32}
+    assert ring.take() == []
+    port.tx(bytes(100))  # what fits goes into the same buffers
+    assert len(ring.take()) == -(-101 // pieces) if pieces > 1 else 100
+
+
+def test_what_does_not_fit_is_tried_once_a_batch(loose) -> None:
+    """A short frame between long ones is sent, and the long ones are dropped, each by name."""
+    port = loose()
+    ring = Ring(port.guest, 1024)
+    _crumbs(ring, 400, 1, size=20)
+    port.start(0, ring)
+    long, short = bytes(20 * PIECES + 200), bytes(60)
+    port.tx(long, long, short, long, short, long)
+    assert port.drops() == {"tx_mtu_exceeded": 4}
+    assert port.counters.tx_packets == 2
+    assert sum(used for _, used in ring.take()) == 2 * (12 + len(short))
