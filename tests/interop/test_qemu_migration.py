@@ -73,13 +73,27 @@ def queued(seat: GuestSeat) -> int:
     return -1
 
 
-def report(capsys: pytest.CaptureFixture[str], what: str, found: Held, account: dict[str, int]) -> None:
-    """Say how many were lost."""
+def drops(made: World) -> str:
+    """What the switch has dropped at both ports, by reason."""
+    if not isinstance(made.switch, Switch):
+        return ""
+    samples = made.switch.metrics().get("vs_port_drops_total", [])
+    return ", ".join(
+        f"{labels['port']} {labels.get('reason', '')} {int(value)}"
+        for labels, value in samples
+        if value and labels["port"] in (FIRST, SECOND)
+    )
+
+
+def report(
+    made: World, capsys: pytest.CaptureFixture[str], what: str, found: Held, account: dict[str, int]
+) -> None:
+    """Say how many were lost, and why."""
     with capsys.disabled():
         print(
             f"\nmigration, {what}: down {account['downtime']} of {account['total-time']} ms, "
             f"{found.received} datagrams arrived, {found.missing} lost in {found.gaps} gaps (longest {found.longest}), "
-            f"{found.late} twice, {found.corrupt} damaged"
+            f"{found.late} twice, {found.corrupt} damaged; dropped so far: {drops(made) or 'none'}"
         )
 
 
@@ -100,7 +114,7 @@ def test_guest_moves_there_and_back(moving: World, capsys: pytest.CaptureFixture
     stream.stop()
     seat.run("touch held")
     found = Held.parse(held.wait())
-    report(capsys, "to the guest", found, account)
+    report(moving, capsys, "to the guest", found, account)
     assert found.corrupt == 0
     assert found.first == 0
 
@@ -113,6 +127,6 @@ def test_guest_moves_there_and_back(moving: World, capsys: pytest.CaptureFixture
     stream.stop()
     host.run("touch held")
     found = Held.parse(held.wait())
-    report(capsys, "from the guest", found, account)
+    report(moving, capsys, "from the guest", found, account)
     assert found.corrupt == 0
     assert host.ping(seat.address) == 3
