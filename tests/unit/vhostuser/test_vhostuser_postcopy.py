@@ -1,12 +1,12 @@
 """Post-copy migration: memory that is told of, confirmed, and comes when it is touched."""
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import os
 import select
 import struct
+import threading
 
 import pytest
 from fakes import front_end as fe
@@ -150,11 +150,23 @@ def test_a_core_that_sleeps_is_woken_when_the_front_end_is_gone():
         fault, _ = await begin(line, front)
         front.rings[0].post(2000)
         front.rings[1].chain([(missing(front.guest), 12 + len(FRAME))])
-        core = asyncio.create_task(line.talk(bounce, line))
+        awake = threading.Event()
+        stop = line.device.stop
+
+        def turn():
+            bounce(line)
+            awake.set()
+
+        def stop_after_turn(indices):  # a grace period: the thread here is no core that one would wait for
+            assert awake.wait(10)
+            return stop(indices)
+
+        line.device.stop = stop_after_turn
+        core = asyncio.create_task(line.talk(turn))
         await line.talk(select.select, [fault], [], [], 10)
+        assert not awake.is_set()
         front.sock.close()
         await core
-        with contextlib.suppress(OSError):
-            os.close(fault)
+        os.close(fault)
 
     run(main, protocol=OFFER.protocol & QUIET)
