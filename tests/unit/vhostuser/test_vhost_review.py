@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from fakes.iommu_port import IommuPort
 from fakes.loose_port import LoosePort
 from fakes.mock_guest import MODERN, NEXT, WRITE, Guest, Region, Ring
+from fakes.packed_ring import AVAIL, PackedRing
 
 from vswitchd.datapath.dp import ffi, lib
 
@@ -102,3 +104,24 @@ def test_what_does_not_fit_is_tried_once_a_batch(loose) -> None:
     assert port.drops() == {"tx_mtu_exceeded": 4}
     assert port.counters.tx_packets == 2
     assert sum(used for _, used in ring.take()) == 2 * (12 + len(short))
+
+
+@pytest.mark.parametrize("layout", [Ring, PackedRing])
+def test_huge_buffers_nowhere_do_not_hold_a_core(layout: type[Ring]) -> None:
+    """Each megabyte that is not known is asked for page by page: a few of them a batch, whatever the guest posts."""
+    port = IommuPort(Guest([Region(0, 0x7F0000000000, MB)]))
+    ring = layout(port.guest, 256)
+    port.start_known(0, ring)
+    for i in range(256):
+        if isinstance(ring, PackedRing):
+            ring.write_slot(i | 0x8000, (i + 1) << 32, MB, i)
+            ring.write_flags(i | 0x8000, WRITE | AVAIL)
+        else:
+            ring.set_desc(i, (i + 1) << 32, MB, WRITE)
+            ring.offer(i)
+    before = port.stats()["misses"]
+    for _ in range(8):
+        port.tx(bytes(60))
+    assert port.held() == 8
+    assert port.stats()["misses"] - before <= 8 * 4 + 4
+    port.close()

@@ -8,7 +8,6 @@
 enum {
     RARP_FRAME = 60,
     ETH_RARP = 0x8035,
-    AHEAD = 64,   /* buffers looked up ahead at once */
     EAGER = 1024, /* batches without a miss after which that ends: it costs a lookup per buffer */
 };
 
@@ -90,9 +89,10 @@ static bool look_ahead_packed(struct vs_vring *r)
     bool missing = false;
     /* Behind the cursor lie slots that were used since, which are not available; or it was lapped, and nothing is lost but time. */
     uint16_t slot = vs_packed_ready(r, r->hold->ahead) ? r->hold->ahead : r->slot;
-    for (unsigned n = 0; n < AHEAD && vs_packed_ready(r, slot); n++) {
+    for (unsigned spent = 0; spent < VS_ASK_BUDGET && vs_packed_ready(r, slot);) {
         struct vs_desc d = vs_desc_load(&r->slots[slot & VS_SLOT_INDEX]); /* its flags come last: in `next` */
         missing |= look_up(r, d.addr, d.len, d.next);
+        spent += vs_vring_ask_cost(d.len);
         slot = vs_slot_add(r, slot, 1);
     }
     r->hold->ahead = slot;
@@ -108,12 +108,13 @@ static bool look_ahead_split(struct vs_vring *r)
         return false; /* fetch will say so */
     if ((uint16_t)(pos - r->last_avail) > ready)
         pos = r->last_avail;
-    for (unsigned n = 0; n < AHEAD && pos != end; n++, pos++) {
+    for (unsigned spent = 0; spent < VS_ASK_BUDGET && pos != end; pos++) {
         uint16_t head = __atomic_load_n(&r->avail->ring[pos & r->mask], __ATOMIC_RELAXED);
         if (head >= r->size)
             break;
         struct vs_desc d = vs_desc_load(&r->desc[head]);
         missing |= look_up(r, d.addr, d.len, d.flags);
+        spent += vs_vring_ask_cost(d.len);
     }
     r->hold->ahead = pos;
     return missing;

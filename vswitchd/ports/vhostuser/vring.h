@@ -110,6 +110,7 @@ enum {
     VS_CHAIN_BYTES = 1 << 20, /* no buffer of a network device is longer */
     VS_LIST_MAX =
         1024, /* packed: descriptors of a list; many more than VS_MAX_PIECES, few enough to count for each packet */
+    VS_ASK_BUDGET = 64,
     VS_CHAIN_WAIT = 255,    /* of enum vs_chain_error: a translation is not known yet; nothing is wrong */
     VS_SLOT_WRAP = 0x8000,  /* packed: wrap counter in a slot number */
     VS_SLOT_INDEX = 0x7fff, /* and the rest of it */
@@ -314,6 +315,13 @@ static inline uint8_t *vs_vring_translate(struct vs_vring *r, uint64_t addr, uin
         return vs_iotlb_translate(r->iotlb, (vs_iova){addr}, write != 0 ? VS_IOTLB_WRITE : VS_IOTLB_READ,
                                   len);
     return vs_gpa_translate(r->mem, &r->hint, (vs_gpa){addr}, len);
+}
+
+/* What it costs to find out that a buffer is not known, in small buffers: one of a megabyte is asked for page by page. A batch spends up to
+ * VS_ASK_BUDGET of it; without that, a guest could hold a core for a millisecond with each turn. */
+static inline unsigned vs_vring_ask_cost(uint32_t len)
+{
+    return 1 + VS_MIN(len, 32u * VS_IOTLB_PAGE) / (2 * VS_IOTLB_PAGE);
 }
 
 /* Bring the first piece of a chain nearer: what we write as one transfer of the line, not a read and an upgrade. */

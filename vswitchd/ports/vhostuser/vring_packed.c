@@ -51,7 +51,7 @@ unsigned vs_packed_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, 
     uint16_t slot = pos == r->last_avail ? r->slot : w->next_slot;
     uint32_t budget =
         r->size; /* descriptors of one window: no guest makes us read more than a ring's worth */
-    unsigned n = VS_MIN(max, (unsigned)VS_BATCH), first_missing = VS_BATCH, i = 0;
+    unsigned n = VS_MIN(max, (unsigned)VS_BATCH), first_missing = VS_BATCH, i = 0, asked = 0;
     w->start = pos;
     for (; i < n && vs_packed_ready(r, slot); i++) {
         struct vs_desc d = vs_desc_load(at(r, slot)); /* its flags come last: in `next` */
@@ -71,8 +71,12 @@ unsigned vs_packed_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, 
         if (VS_LIKELY(w->host[i] != NULL))
             vs_vring_prefetch(w->host[i], flags);
         else if (r->iotlb != NULL &&
-                 d.len != 0) /* not known yet: it and what follows must wait; asked for are all */
+                 d.len != 0) { /* not known yet: it and what follows must wait; asked for are all */
             first_missing = VS_MIN(first_missing, i);
+            asked += vs_vring_ask_cost(d.len);
+            if (asked > VS_ASK_BUDGET)
+                break;
+        }
         slot = vs_slot_add(r, slot, count);
     }
     if (first_missing < i) {

@@ -41,7 +41,7 @@ unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, u
         }
     }
     unsigned n = VS_MIN(VS_MIN((unsigned)ready, max), (unsigned)VS_BATCH);
-    unsigned first_missing = VS_BATCH;
+    unsigned first_missing = VS_BATCH, asked = 0;
     w->start = pos;
     n = copy_heads(r, w, pos, n);
     for (unsigned i = 0; i < n; i++) {
@@ -52,8 +52,12 @@ unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, u
         if (VS_LIKELY(w->host[i] != NULL))
             vs_vring_prefetch(w->host[i], d.flags);
         else if (r->iotlb != NULL &&
-                 d.len != 0) /* not known yet: it and what follows must wait; asked for are all */
+                 d.len != 0) { /* not known yet: it and what follows must wait; asked for are all */
             first_missing = VS_MIN(first_missing, i);
+            asked += vs_vring_ask_cost(d.len);
+            if (asked > VS_ASK_BUDGET)
+                break;
+        }
     }
     w->n = (uint16_t)VS_MIN(n, first_missing);
     return w->n;
