@@ -12,7 +12,7 @@ from vswitchd.ports.vhostuser import status
 from vswitchd.ports.vhostuser.features import Virtio, mask
 from vswitchd.ports.vhostuser.memory import Gpa, Region, Uva
 from vswitchd.ports.vhostuser.messages import Request
-from vswitchd.ports.vhostuser.state import Inflight, Memory, State
+from vswitchd.ports.vhostuser.state import Inflight, Memory, Postcopy, State
 
 CONNECTED = {
     "features",
@@ -146,6 +146,13 @@ def test_migration_and_offloads():
     assert info["migration"] == "logging"
     assert info["offloads"] == "csum host_tso4"
     assert dict(status.metrics(view(state)))["vs_vhost_migration_logging", ()] == 1
+
+
+def test_post_copy_is_told_before_logging():
+    state = State(features=mask(Virtio.LOG_ALL), postcopy=Postcopy(-1))
+    assert status.info(view(state))["migration"] == "post-copy"
+    assert dict(status.metrics(view(state)))["vs_vhost_migration_postcopy", ()] == 1
+    assert status.outline(state) != status.outline(State(features=mask(Virtio.LOG_ALL)))
 
 
 def test_iotlb_of_a_guest_that_has_one():

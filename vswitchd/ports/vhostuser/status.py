@@ -31,6 +31,7 @@ HELP = {
     "vs_vhost_iotlb_invalidations_total": "Times that the front end took translations back.",
     "vs_vhost_iotlb_evictions_total": "Translations that gave way to others in a full cache.",
     "vs_vhost_inflight_recorded": "1 while it is recorded where rings stand, by the front end or in files of ours.",
+    "vs_vhost_migration_postcopy": "1 while memory comes page by page: the guest was migrated here by post-copy.",
     "vs_vhost_migration_logging": "1 while written pages are logged: the guest is being migrated.",
     "vs_vhost_retries_total": "How often sending to a full ring was tried again.",
     "vs_vhost_ring_enabled": "1 while a ring is started and enabled.",
@@ -117,7 +118,13 @@ def info(view: View) -> dict[str, str]:
 def outline(state: State) -> tuple[object, ...]:
     """Return what the rest is made of: equal as long as that does not change. Asked after each burst of messages."""
     regions = None if state.memory is None else state.memory.regions
-    return (state.features, state.protocol, regions, state.inflight is None)
+    return (state.features, state.protocol, regions, state.inflight is None, state.postcopy is None)
+
+
+def _migration(state: State) -> str:
+    if state.postcopy is not None:
+        return "post-copy"
+    return "logging" if state.negotiated(Virtio.LOG_ALL) else "none"
 
 
 def _recorded(state: State, view: View) -> str:
@@ -128,7 +135,7 @@ def _recorded(state: State, view: View) -> str:
 
 
 def _negotiated(state: State) -> dict[str, str]:
-    facts = {"migration": "logging" if state.negotiated(Virtio.LOG_ALL) else "none"}
+    facts = {"migration": _migration(state)}
     if state.features is not None:
         facts["features"] = f"{state.features:#018x}"
         facts["feature_names"] = names(state.features)
@@ -154,6 +161,7 @@ def metrics(view: View) -> Iterator[tuple[Metric, float]]:
         yield ("vs_vhost_memory_regions", ()), float(len(regions))
         yield ("vs_vhost_memory_bytes", ()), float(sum(region.size for region in regions))
         yield ("vs_vhost_migration_logging", ()), float(state.negotiated(Virtio.LOG_ALL))
+        yield ("vs_vhost_migration_postcopy", ()), float(state.postcopy is not None)
         yield ("vs_vhost_inflight_recorded", ()), float(_recorded(state, view) != "none")
         for feature in names(state.features or 0).split():
             yield ("vs_vhost_feature_info", (("feature", feature),)), 1.0
