@@ -205,6 +205,7 @@ DEFAULT = Offer(
         Virtio.EVENT_IDX,
         Virtio.PROTOCOL_FEATURES,
         Virtio.VERSION_1,
+        Virtio.ACCESS_PLATFORM,
         Virtio.RING_PACKED,
         Virtio.IN_ORDER,
         Virtio.GUEST_USO4,
