@@ -9,7 +9,7 @@ import errno
 import os
 from dataclasses import dataclass, field
 
-from fakes.loose_port import LoosePort
+from fakes.loose_port import LoosePort, StartError
 from fakes.mock_guest import Ring
 from vswitchd.datapath.dp import ffi, lib
 
@@ -93,11 +93,16 @@ class IommuPort(LoosePort):
     def held(self, ring: int = 0) -> int:
         return self.info(ring).held
 
+    def close_attached(self) -> None:
+        """Close all but the port itself, which a datapath has destroyed."""
+        lib.vs_guest_mem_free(self.mem)
+        for mapping in self.maps:
+            lib.vs_guest_map_free(mapping)
+        self.guest.close()
+
 
 def start_error(port: IommuPort, index: int, ring: Ring) -> int:
     """Start a ring that is to be refused; returns its errno."""
-    from fakes.loose_port import StartError
-
     try:
         port.start_translated(index, ring)
     except StartError as error:
