@@ -179,7 +179,7 @@ def _words(bits: Iterable[Bit]) -> tuple[int, int]:
 
 # STATUS, MTU, GUEST_ANNOUNCE and the CTRL_ ones are the front-end's work: it has the configuration space and the control
 # queue. It masks them by our offer all the same (QEMU's user_feature_bits, virtio-user), so not to offer is to forbid.
-# UFO is left out on purpose: vhost_header.h.
+# UFO is left out on purpose: vhost_header.h. BACKEND_SEND_FD allows what no message of ours needs so far.
 DEFAULT = Offer(
     mask(
         Virtio.CSUM,
@@ -219,6 +219,7 @@ DEFAULT = Offer(
         Protocol.REPLY_ACK,
         Protocol.NET_MTU,
         Protocol.BACKEND_REQ,
+        Protocol.BACKEND_SEND_FD,
         Protocol.INFLIGHT_SHMFD,
         Protocol.RESET_DEVICE,
         Protocol.CONFIGURE_MEM_SLOTS,
