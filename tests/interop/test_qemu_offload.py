@@ -24,7 +24,7 @@ SENDS_LARGE = {"tso", "packed", "smallbuf", LOCAL}
 TAKES_LARGE = {*SENDS_LARGE, VETH}  # a packet socket hands them to the kernel as they are
 OFFLOADS = {"CSUM": 0, "GUEST_CSUM": 1, "GUEST_TSO4": 7, "GUEST_TSO6": 8, "HOST_TSO4": 11, "HOST_TSO6": 12}
 FRAME = 1514
-BLOCK = 1 << 20
+BLOCK = 1 << 21
 
 
 @pytest.fixture(scope="module")

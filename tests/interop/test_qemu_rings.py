@@ -19,7 +19,7 @@ PORTS = {
     "mq": Port(queues=2, options="packed=on", listen=True),
 }
 MRG_RXBUF, MQ, VERSION_1, RING_PACKED = 15, 22, 32, 34
-BLOCK = 1 << 17
+BLOCK = 1 << 19
 
 
 @pytest.fixture(scope="module")

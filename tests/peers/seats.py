@@ -152,7 +152,7 @@ class HostSeat:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A TCP transfer of random bytes under way, repeated until `finish` of this module."""
+    """A TCP transfer of random bytes under way, for `finish`."""
 
     source: Seat
     sender: Job
@@ -171,19 +171,20 @@ def finish(*transfers: Transfer, seconds: float = 240) -> None:
         assert got == sent
 
 
-def transfer(source: Seat, target: Seat, block: int, *, pause: float = 0) -> Transfer:
-    """Start a TCP transfer of a block of random bytes, again and again until it is finished; once at least.
+def transfer(source: Seat, target: Seat, block: int, *, pause: float | None = None) -> Transfer:
+    """Start a TCP transfer of a block of random bytes.
 
-    `pause`: seconds from one block to the next, where there are other things to do than to send.
+    With `pause` it is sent again and again until it is finished, with this many seconds in between, which leaves
+    the machine something to do other things with.
     """
     number = next(_numbers)
     port, flag = 5000 + number, f"flag{number}"
     receiver = target.start(f"probe listen {port} | sha256sum")
     # The block is sent before the flag is looked at.
     sender = source.start(
-        f"head -c {block} /dev/urandom > block{number}; mkfifo copy{number}; "
+        f"{'' if pause is not None else f'touch {flag}; '}head -c {block} /dev/urandom > block{number}; mkfifo copy{number}; "
         f"(sha256sum < copy{number} > sum{number}) & "
-        f"while cat block{number} && [ ! -e {flag} ]; do sleep {pause}; done | tee copy{number} | "
+        f"while cat block{number} && [ ! -e {flag} ]; do sleep {pause or 0}; done | tee copy{number} | "
         f"probe connect {target.address} {port} && wait && cat sum{number} && rm block{number}"
     )
     return Transfer(source, sender, receiver, flag)
