@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_RING_SIZE = 32768
 _UPDATE, _INVALIDATE = 2, 3
 _TOP = 1 << 64
+_MAX_AREA = 1 << 32  # a log for guest addresses up to 128 TB; and no front-end may take all our address space
 
 
 def _map(c: Context, region: Region, fd: int, done: list[Any]) -> None:
@@ -111,7 +112,7 @@ def _iotlb(c: Context) -> Outcome:
 
 def _check_area(what: str, size: int, offset: int, fd: int) -> None:
     """An area must lie inside its file: past the end of a mapped file there is only SIGBUS."""
-    if not size or offset + size >= _TOP:
+    if not 0 < size <= _MAX_AREA or offset + size >= _TOP:
         raise RequestError(f"{what} of {size} bytes at offset {offset:#x}")
     length = os.fstat(fd).st_size
     if offset + size > length:

@@ -22,6 +22,8 @@ Iova = NewType("Iova", int)
 """Address that the guest programmed into its IOMMU: what descriptors and SET_VRING_ADDR hold under ACCESS_PLATFORM."""
 
 MAX_REGIONS = 32  # VS_GUEST_REGIONS
+MAX_MEMORY = 1 << 43
+"""Bytes of all regions: 8 TB. Files may be sparse, and the process has 128 TB of addresses for all ports together."""
 _TOP = 1 << 64
 
 
@@ -110,6 +112,9 @@ def check_regions(regions: Sequence[Region]) -> None:
     """Raise RequestError unless every sum of every region stays below 2^64 and no two regions overlap."""
     if len(regions) > MAX_REGIONS:
         raise RequestError(f"{len(regions)} memory regions, at most {MAX_REGIONS}")
+    total = sum(region.size for region in regions)
+    if total > MAX_MEMORY:
+        raise RequestError(f"{total:#x} bytes of memory, at most {MAX_MEMORY:#x}")
     for i, region in enumerate(regions):
         if region.size == 0:
             raise RequestError(f"{region} is empty")
