@@ -72,7 +72,6 @@ def connect(backend: Backend, place: Path, pair: Pair, frames: Frames, *, listen
     """Make a bridge with FLOWS, its two ports and their guests; give its name."""
     bridge = unique("br")
     backend.add_bridge(bridge, secure=True)
-    backend.set_flows(bridge, FLOWS)
     sent = (frames.there, frames.back)
     if listen:
         first, second = (place / f"{port}.sock" for port in PORTS)
@@ -84,6 +83,7 @@ def connect(backend: Backend, place: Path, pair: Pair, frames: Frames, *, listen
     else:
         first, second = (backend.add_vhost(bridge, port, guest + 1) for guest, port in enumerate(PORTS))
         pair.attach((first, second), sent, Shape())
+    backend.set_flows(bridge, FLOWS)
     return bridge
 
 

@@ -5,6 +5,10 @@ go there and back after the first connection, after a restart of the guests' por
 it), after our side has hung up and come back (where it connects), and after other guests have taken their place.
 """
 
+import os
+import pathlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,15 +89,20 @@ PATHS = {
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     """One switch and one testpmd for all cases: starting them for each would cost minutes."""
     need.need_program("dpdk-testpmd", "setpriv", "stdbuf")
-    shared = Rig(tmp_path_factory.mktemp("m"))
+    place = pathlib.Path(tempfile.mkdtemp(prefix="vsi"))
+    shared = Rig(place)
     try:
         shared.open()
         yield shared
     finally:
         shared.close()
+        if os.environ.get("VS_KEEP"):
+            print(f"matrix: kept {place}")
+        else:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def check_negotiated(rig: Rig, pair: Pair, ports: tuple[str, str], path: Path) -> None:
