@@ -186,8 +186,11 @@ class Recovery:
 
 
 def _lives(path: Path) -> bool:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-        text = file.read(_HEADER.size)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        text = os.read(fd, _HEADER.size)
+    finally:
+        os.close(fd)
     if len(text) < _HEADER.size:
         return False
     magic, pid, start, *_ = _HEADER.unpack(text)
