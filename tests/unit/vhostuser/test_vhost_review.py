@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 from fakes.iommu_port import IommuPort
@@ -125,3 +126,23 @@ def test_huge_buffers_nowhere_do_not_hold_a_core(layout: type[Ring]) -> None:
     assert port.held() == 8
     assert port.stats()["misses"] - before <= 8 * 4 + 4
     port.close()
+
+
+def test_a_kick_descriptor_that_blocks_does_not_hold_a_core(loose) -> None:
+    """A front-end may clear O_NONBLOCK on what it shares with us: draining an empty one must not wait for its kick."""
+    port = loose()
+    kick = os.eventfd(0)
+    port.start(1, Ring(port.guest, 64), kick=kick)
+    core = threading.Thread(target=lib.vs_port_test_disarm, args=(port.handle, 0))
+    core.start()
+    core.join(2)
+    held = core.is_alive()
+    os.eventfd_write(kick, 1)
+    core.join()
+    assert not held
+    lib.vs_port_test_disarm(port.handle, 0)
+    os.set_blocking(kick, False)
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(kick)
+    port.stop(1)
+    os.close(kick)

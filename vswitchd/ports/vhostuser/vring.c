@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static const char *const labels[VS_N_CHAIN_ERRORS] = {
@@ -188,15 +189,24 @@ int vs_vring_arm(struct vs_vring *r)
     return r->packed ? vs_packed_arm(r) : vs_split_arm(r);
 }
 
-void vs_vring_disarm(struct vs_vring *r)
+/* The front-end, which shares the descriptor, may have set it to block meanwhile: so each read says that it must not. */
+static void drain(int fd)
 {
     uint64_t count;
+    struct iovec to = {.iov_base = &count, .iov_len = sizeof count};
+    if (preadv2(fd, &to, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP &&
+        read(fd, &count, sizeof count) < 0) /* before Linux 5.8 */
+        return;                             /* nothing to drain */
+}
+
+void vs_vring_disarm(struct vs_vring *r)
+{
     if (r->packed)
         vs_packed_disarm(r);
     else
         vs_split_disarm(r);
-    if (r->kick_fd >= 0 && read(r->kick_fd, &count, sizeof count) < 0)
-        return; /* nothing to drain */
+    if (r->kick_fd >= 0)
+        drain(r->kick_fd);
 }
 
 /* ---- walking ------------------------------------------------------------------------------------------------------- */
