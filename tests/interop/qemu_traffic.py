@@ -4,7 +4,7 @@ from peers.seats import Held, finish, transfer
 from peers.wait import until
 from qemu_world import World
 
-BLOCK = 1 << 13
+BLOCK = 1 << 14
 
 
 def kill_under_traffic(party: World, *, times: int) -> None:
@@ -12,18 +12,18 @@ def kill_under_traffic(party: World, *, times: int) -> None:
     host, guests = party.host, party.guest_seats()
     held = {name: host.start(f"exec probe hold {7000 + at} held") for at, name in enumerate(guests)}
     streams = [
-        seat.start(f"exec probe stream {host.address} {7000 + at} 1000 10000")
+        seat.start(f"exec probe stream {host.address} {7000 + at} 1000 20000")
         for at, seat in enumerate(guests.values())
     ]
-    flows = [transfer(host, seat, BLOCK, pause=0.3) for seat in guests.values()]
-    flows += [transfer(seat, host, BLOCK, pause=0.3) for seat in guests.values()]
+    flows = [transfer(host, seat, BLOCK, pause=1) for seat in guests.values()]
+    flows += [transfer(seat, host, BLOCK, pause=1) for seat in guests.values()]
     for _ in range(times):
         before = {name: party.switch.statistics(name) for name in guests}
 
         def moves(before: dict[str, dict[str, int]] = before) -> bool:
             now = {name: party.switch.statistics(name) for name in before}
             return all(
-                now[name].get(key, 0) > before[name].get(key, 0) + 50
+                now[name].get(key, 0) > before[name].get(key, 0) + 20
                 for name in before
                 for key in ("rx_packets", "tx_packets")
             )

@@ -22,7 +22,7 @@ PORTS = {
 BEHIND = ("split", "packed")
 ACCESS_PLATFORM = 33
 PINGS = 25
-BLOCK = 1 << 19
+BLOCK = 1 << 18
 
 
 @pytest.fixture(scope="module")
