@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="vsb") as name:
         binary = program(Path(name))
         for flows, rules in cases:
-            subprocess.run([binary, str(flows), rules, str(words.rounds)], check=True)
+            for rings in ("near", "far"):
+                subprocess.run([binary, str(flows), rules, str(words.rounds), rings], check=True)
     return 0
 
 
