@@ -13,11 +13,13 @@ STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 ASAN_TREE := build/asan-tree
-# The sanitizer run takes the same tests, with guests (testpmd, QEMU), hosts and controllers as peers. Left out is what runs
-# no C of ours, what starts the daemon past the harness that preloads the sanitizer, and what counts memory.
-ASAN_TESTS := tests/unit tests/property tests/malformed tests/conformance tests/fuzz \
-  $(addprefix tests/interop/test_,daemon_ledger.py daemon_life.py daemon_bridge.py daemon_openflow.py testpmd.py \
-  hosts.py qemu.py ovs_ofctl.py ryu.py chaos_controller.py chaos_kernel.py)
+# The sanitizer run takes what runs our C, with guests (testpmd, QEMU), hosts and controllers as peers. Left out is what runs no C of ours,
+# what starts the daemon past the harness that preloads the sanitizer, what counts memory, and what builds a program of its own.
+ASAN_TESTS := $(addprefix tests/unit/,datapath kernel vhostuser daemon ofproto) tests/property tests/malformed tests/conformance tests/fuzz \
+  $(addprefix tests/interop/test_,daemon_ledger.py daemon_life.py daemon_bridge.py daemon_openflow.py vhost_options.py testpmd.py \
+  testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ryu.py chaos_controller.py chaos_kernel.py) \
+  $(addprefix --ignore=tests/,$(addprefix fuzz/test_fuzz_,parse.py vring.py offload.py) \
+  $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean
