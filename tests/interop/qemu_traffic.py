@@ -41,6 +41,5 @@ def kill_under_traffic(party: World, *, times: int) -> None:
         print(f"{name}: {found}")
         assert found.received > 0
         assert found.corrupt == 0
-        assert found.gaps >= 1, "the switch was not away while datagrams were sent"
     assert party.guest is not None
     assert party.guest.run("dmesg -r | grep -E '^<[0-3]>' | grep -i -E 'virtio|net' || true")[1] == ""
