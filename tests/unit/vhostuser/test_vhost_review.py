@@ -8,7 +8,7 @@ import threading
 import pytest
 from fakes.iommu_port import IommuPort
 from fakes.loose_port import LoosePort
-from fakes.mock_guest import MODERN, NEXT, WRITE, Guest, Region, Ring
+from fakes.mock_guest import DESC, MODERN, NEXT, WRITE, Guest, Region, Ring
 from fakes.packed_ring import AVAIL, PackedRing
 
 from vswitchd.datapath.dp import ffi, lib
@@ -146,3 +146,12 @@ def test_a_kick_descriptor_that_blocks_does_not_hold_a_core(loose) -> None:
         os.eventfd_read(kick)
     port.stop(1)
     os.close(kick)
+
+
+def test_statistics_of_a_full_packed_ring_are_bounded(loose) -> None:
+    """Each change of the port asks for them, on the control thread, of up to 128 rings."""
+    port = loose()
+    ring = PackedRing(port.guest, 32768)
+    port.guest.write(ring.desc, DESC.pack(0, 1, 0, AVAIL) * ring.size)
+    port.start(0, ring)
+    assert port.info(0).available == 1024

@@ -151,8 +151,9 @@ uint32_t vs_vring_ready(const struct vs_vring *r)
 {
     if (r->packed) {
         uint16_t slot = __atomic_load_n(&r->slot, __ATOMIC_RELAXED);
-        uint32_t n = 0;
-        while (n < r->size && vs_packed_ready(r, vs_slot_add(r, slot, n)))
+        uint32_t n = 0,
+                 most = VS_MIN(r->size, (uint32_t)VS_LIST_MAX); /* 128 rings of 32,768 would take 20 ms */
+        while (n < most && vs_packed_ready(r, vs_slot_add(r, slot, n)))
             n++;
         return n;
     }

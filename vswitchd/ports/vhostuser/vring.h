@@ -243,7 +243,7 @@ struct vs_vring *vs_vring_new(const struct vs_guest_mem *mem, const struct vs_vr
 void vs_vring_free(struct vs_vring *r);
 /* Where the ring stands, as GET_VRING_BASE wants it. */
 uint32_t vs_vring_base(const struct vs_vring *r);
-/* Chains that the driver has ready, for statistics; control thread. */
+/* Chains that the driver has ready, for statistics; of a packed ring, descriptors, counted up to VS_LIST_MAX. Control thread. */
 uint32_t vs_vring_ready(const struct vs_vring *r);
 
 /* Follow the chain that starts with entry i of the window. `write`: VS_DESC_WRITE for buffers that we fill, else 0. */
