@@ -135,16 +135,26 @@ class Rig:
         with urllib.request.urlopen(self._page, timeout=10) as answer:
             return parse_metrics(answer.read().decode())
 
+    def _enabled(self, ports: Sequence[str], queues: int) -> Metrics | None:
+        metrics = self.metrics()
+        running = [total(metrics, "vs_vhost_ring_enabled", port=port) for port in ports]
+        return metrics if running == [2 * queues] * len(ports) else None
+
     def exchange(self, pair: Pair, frames: Frames, shape: Shape, *, listen: bool, burst: int = 32) -> Played:
         """Play the frames: every byte, the order, the counters of both sides, the ledger, the queues."""
-        before = self.metrics()
-        played = pair.play((len(frames.back), len(frames.wanted)), burst=burst)
+        ports = self.ports(listen=listen)
+        # A link is up before all rings are enabled. What is sent in between is dropped, as the specification says.
+        before = until(lambda: self._enabled(ports, shape.queues), f"all rings of {ports} are enabled")
+        try:
+            played = pair.play((len(frames.back), len(frames.wanted)), burst=burst)
+        except AssertionError as error:
+            drops = self.metrics().get("vs_port_drops_total")
+            raise AssertionError(f"{error}; drops: {drops}") from None
         check_payload(played.queues[0], frames.back, shape.queues)
         check_payload(played.queues[1], frames.there, shape.queues, frames.refused)
         sender, receiver = played.stats
         assert (sender.tx_packets, receiver.rx_packets) == (len(frames.there), len(frames.wanted))
         assert (receiver.tx_packets, sender.rx_packets) == (len(frames.back), len(frames.back))
-        ports = self.ports(listen=listen)
 
         def agreeing() -> Metrics | None:
             after = self.metrics()
