@@ -3,7 +3,8 @@
  * How it works: two vhost ports whose guest memory is ours; each round publishes 32 frames of 60 bytes on both, runs one turn
  * of a manual core and times that turn alone. The median over many rounds hardly feels a noisy neighbour; caches are warm
  * and no other core touches the lines, so the figure is a floor: use it to compare two builds, not two switches.
- * Two such worlds take turns, block by block: one with split rings, one with packed ones; so the ratio of their medians hardly feels it.
+ * Such worlds take turns, block by block, so the ratios of their medians hardly feel it: split rings, packed rings, and both behind
+ * a vIOMMU that knows each page of the buffers (warm), no two of which lie in a row: as a guest's strict mode maps them.
  * With `far` the rings (not the frames) leave the caches before each turn, as those of a driver on another core do: there a packed
  * ring costs one line where a split one costs three.
  * Arguments: flows, rules (l4: one rule a port; each: one rule a flow), rounds, near or far. Build and run: python tests/bench/loop.py
@@ -23,13 +24,17 @@ enum {
     MEMORY = 64 << 20,
     BLOCK = 10, /* rounds of one world before it is the other's turn */
     GPA = 1 << 20,
-    FIRST_IP = 0x0afd0000
+    FIRST_IP = 0x0afd0000,
+    PAGE = 4096,
+    KINDS = 4 /* bit 0: packed, bit 1: behind a vIOMMU */
 };
 static const uint64_t UVA = 0x7000000000;
 
 struct ring {
     uint64_t desc, avail, used, buffers; /* offsets into the guest's memory */
     uint16_t idx;
+    unsigned
+        apart; /* behind a vIOMMU: buffer i is called i ^ apart, so that neighbouring pages change places */
     bool packed, writable;
 };
 
@@ -62,7 +67,7 @@ static void publish_packed(struct ring *r, unsigned n)
     struct vs_packed_desc *slots = (struct vs_packed_desc *)(void *)(memory + r->desc);
     for (; n > 0; n--, r->idx++) {
         uint16_t at = r->idx % RING, state = r->idx / RING % 2 == 0 ? 0x80 : 0x8000;
-        slots[at].addr = GPA + r->buffers + (uint64_t)BUFFER * at;
+        slots[at].addr = GPA + r->buffers + (uint64_t)BUFFER * (at ^ r->apart);
         slots[at].len = r->writable ? BUFFER : HEADER + FRAME;
         slots[at].id = at;
         __atomic_store_n(&slots[at].flags, (uint16_t)(state | (r->writable ? VS_DESC_WRITE : 0)),
@@ -80,7 +85,7 @@ static void publish(struct ring *r, unsigned n)
     struct vs_desc *desc = (struct vs_desc *)(void *)(memory + r->desc);
     for (; n > 0; n--, r->idx++) {
         uint16_t at = r->idx % RING;
-        desc[at] = (struct vs_desc){.addr = GPA + r->buffers + (uint64_t)BUFFER * at,
+        desc[at] = (struct vs_desc){.addr = GPA + r->buffers + (uint64_t)BUFFER * (at ^ r->apart),
                                     .len = r->writable ? BUFFER : HEADER + FRAME,
                                     .flags = r->writable ? VS_DESC_WRITE : 0};
         avail(r)->ring[at] = at;
@@ -88,21 +93,37 @@ static void publish(struct ring *r, unsigned n)
     __atomic_store_n(&avail(r)->idx, r->idx, __ATOMIC_RELEASE);
 }
 
+/* The ring itself in one piece, its buffers page by page. */
+static void translate(const struct ring *r, struct vs_port *port, const struct vs_guest_mem *mem)
+{
+    int bad = vs_vhost_iotlb_update(port, mem, GPA + r->desc, r->buffers - r->desc, UVA + r->desc, 3);
+    for (uint64_t at = 0; at < (uint64_t)BUFFER * RING; at += PAGE)
+        bad |=
+            vs_vhost_iotlb_update(port, mem, GPA + r->buffers + (at ^ PAGE), PAGE, UVA + r->buffers + at, 3);
+    if (bad != 0)
+        exit(1);
+}
+
 static void start(struct ring *r, struct vs_port *port, unsigned number, const struct vs_guest_mem *mem,
-                  bool packed)
+                  bool packed, bool iommu)
 {
     *r = (struct ring){.desc = take(16 * RING),
                        .avail = take(6 + 2 * RING),
                        .used = take(6 + 8 * RING),
                        .buffers = take((uint64_t)BUFFER * RING),
+                       .apart = iommu ? PAGE / BUFFER : 0,
                        .packed = packed,
                        .writable = number == 0};
+    if (iommu)
+        translate(r, port, mem);
+    uint64_t base = iommu ? GPA : UVA;
     struct vs_vring_config cfg = {.features = 1ull << VS_VIRTIO_F_VERSION_1 |
                                               1ull << VS_VIRTIO_NET_F_MRG_RXBUF |
-                                              (uint64_t)packed << VS_VIRTIO_F_RING_PACKED,
-                                  .desc = UVA + r->desc,
-                                  .avail = UVA + r->avail,
-                                  .used = UVA + r->used,
+                                              (uint64_t)packed << VS_VIRTIO_F_RING_PACKED |
+                                              (uint64_t)iommu << VS_VIRTIO_F_ACCESS_PLATFORM,
+                                  .desc = base + r->desc,
+                                  .avail = base + r->avail,
+                                  .used = base + r->used,
                                   .size = RING,
                                   .base = packed ? VS_SLOT_WRAP : 0,
                                   .kick_fd = -1,
@@ -195,7 +216,7 @@ static uint64_t turn(struct world *w, uint32_t flows)
     return vs_cycles() - before;
 }
 
-static void make(struct world *w, const struct vs_guest_mem *mem, bool packed, uint32_t rules, bool each,
+static void make(struct world *w, const struct vs_guest_mem *mem, unsigned kind, uint32_t rules, bool each,
                  uint32_t rounds)
 {
     w->dp = vs_dp_new(1 << 18, 1);
@@ -207,7 +228,7 @@ static void make(struct world *w, const struct vs_guest_mem *mem, bool packed, u
     for (unsigned p = 0; p < 2; p++) {
         struct vs_port *port = vs_vhost_new("bench");
         for (unsigned number = 0; number < 2; number++)
-            start(&w->rings[p][number], port, number, mem, packed);
+            start(&w->rings[p][number], port, number, mem, (kind & 1) != 0, (kind & 2) != 0);
         write_frames(&w->rings[p][1]);
         pins[p] = (struct vs_rxq_pin){.port = (uint16_t)vs_dp_attach(w->dp, port, b, p + 1), .core = 1};
     }
@@ -221,7 +242,7 @@ static double report(const char *what, const char *rules, uint32_t flows, struct
     vs_dp_core_stats(w->dp, 1, &s);
     qsort(w->cycles, rounds, sizeof *w->cycles, by_value);
     double median = (double)w->cycles[rounds / 2] / (2 * VS_BATCH);
-    printf("%-6s %-5s %8u flows: median %6.1f, tenth %6.1f cycles a packet; cache hits %5.1f %%\n", what,
+    printf("%-12s %-5s %8u flows: median %6.1f, tenth %6.1f cycles a packet; cache hits %5.1f %%\n", what,
            rules, flows, median, (double)w->cycles[rounds / 10] / (2 * VS_BATCH),
            100.0 * (double)s.emc_hits / (double)s.rx_packets);
     if (s.tx_packets != s.rx_packets)
@@ -241,18 +262,19 @@ int main(int argc, char **argv)
     struct vs_guest_mem *mem = vs_guest_mem_new(&region, 1, &error);
     if (flows == 0 || rounds == 0 || memory == MAP_FAILED || mem == NULL)
         return 1;
-    static struct world split, packed;
+    static const char *const names[KINDS] = {"split", "packed", "split+iommu", "packed+iommu"};
+    static struct world worlds[KINDS];
+    double median[KINDS];
     bool each = strcmp(argv[2], "each") == 0;
-    make(&split, mem, false, flows, each, rounds);
-    make(&packed, mem, true, flows, each, rounds);
-    for (uint32_t i = 0; i < rounds; i += BLOCK) {
-        for (uint32_t k = i; k < VS_MIN(i + BLOCK, rounds); k++)
-            split.cycles[k] = turn(&split, flows);
-        for (uint32_t k = i; k < VS_MIN(i + BLOCK, rounds); k++)
-            packed.cycles[k] = turn(&packed, flows);
-    }
-    double a = report("split", argv[2], flows, &split, rounds);
-    double b = report("packed", argv[2], flows, &packed, rounds);
-    printf("packed / split, rings %s: %.3f\n", argv[4], b / a);
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        make(&worlds[kind], mem, kind, flows, each, rounds);
+    for (uint32_t i = 0; i < rounds; i += BLOCK)
+        for (unsigned kind = 0; kind < KINDS; kind++)
+            for (uint32_t k = i; k < VS_MIN(i + BLOCK, rounds); k++)
+                worlds[kind].cycles[k] = turn(&worlds[kind], flows);
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        median[kind] = report(names[kind], argv[2], flows, &worlds[kind], rounds);
+    printf("packed / split: %.3f; with warm vIOMMU / without: split %.3f, packed %.3f\n",
+           median[1] / median[0], median[2] / median[0], median[3] / median[1]);
     return 0;
 }
