@@ -73,12 +73,14 @@ class Guest:
         target_qmp, self._qmp_path = self._qmp_path, source_qmp
         try:
             until(door.is_socket, f"{target} waits for the guest")
-            self._set_bandwidth(MEDIUM)
+            # The rest must be a part of a page before the guest stops: it goes on until more is allowed.
+            self._allow(bandwidth=MEDIUM, milliseconds=1, switchover=1_000_000)
             self.qmp("migrate", uri=f"unix:{door}")
             until(lambda: self._half_way(child), f"half of {self.name} has been copied", seconds=120)
-            self._set_bandwidth(SLOW)
+            # Slower than its memory changes: or QEMU looks for changes without a pause, and the guest starves.
+            self._allow(bandwidth=SLOW, milliseconds=1, switchover=1_000_000)
             meanwhile()
-            self._set_bandwidth(FAST)
+            self._allow(bandwidth=FAST, milliseconds=1000, switchover=0)
             until(lambda: self._state(child)["status"] == "completed", f"{self.name} has moved", seconds=120)
             account = self._state(child)
         except BaseException:
@@ -91,8 +93,16 @@ class Guest:
         self._agent = until(self._connect, f"agent socket of {target}")
         return account
 
-    def _set_bandwidth(self, bandwidth: int) -> None:
-        self.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth})
+    def _allow(self, *, bandwidth: int, milliseconds: int, switchover: int) -> None:
+        """Set the speed, how long the guest may stand, and at which speed the rest goes then (0: as measured)."""
+        self.qmp(
+            "migrate-set-parameters",
+            **{
+                "max-bandwidth": bandwidth,
+                "downtime-limit": milliseconds,
+                "avail-switchover-bandwidth": switchover,
+            },
+        )
 
     def _state(self, target: Child) -> dict[str, Any]:
         self.child.check_alive()
