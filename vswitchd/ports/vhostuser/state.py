@@ -60,7 +60,8 @@ class Ring:
     kick: int | None = None
     call: int | None = None
     err: int | None = None
-    enabled: bool = False
+    enabled: bool | None = None
+    """By SET_VRING_ENABLE; None: not told yet."""
     own: frozenset[str] = frozenset()
     """Which of kick, call, err are eventfds of ours, that stand for messages (INBAND_NOTIFICATIONS)."""
     silent: frozenset[str] = frozenset()
@@ -188,7 +189,8 @@ class State:
 
         A ring runs from its kick descriptor on (section Ring states says "upon receiving a kick", but drivers
         that poll send none). Without PROTOCOL_FEATURES it is enabled from the start. The guest's transmit rings
-        run disabled, too; its receive rings do not, as nothing may be put into them.
+        run disabled, too; its receive rings do not, as nothing may be put into them. A ring that nobody enabled or
+        disabled yet is left alone, although it counts as disabled: what waits there since a restart of ours would be lost.
         """
         ring = self.ring(index)
         if self.features is None or self.memory is None or not self.memory.ready or ring.addr is None:
@@ -196,7 +198,7 @@ class State:
         if not ring.size or not ring.started:
             return None
         discard = self.negotiated(Virtio.PROTOCOL_FEATURES) and not ring.enabled
-        if discard and index % 2 == 0:
+        if discard and (index % 2 == 0 or ring.enabled is None):
             return None
         logging = self.negotiated(Virtio.LOG_ALL)
         if logging and self.log is None and self.negotiated(Protocol.LOG_SHMFD):
