@@ -17,7 +17,7 @@ from .proc import Child
 from .wait import until
 
 SERIAL_TAIL = 1500
-FAST, MEDIUM, SLOW = 400 << 20, 16 << 20, 1 << 16  # bytes a second
+FAST, MEDIUM, SLOW = 400 << 20, 8 << 20, 1 << 16  # bytes a second
 
 
 class Guest:
@@ -62,8 +62,8 @@ class Guest:
     def migrate(self, nics: Sequence[Nic], meanwhile: Callable[[], None]) -> dict[str, Any]:
         """Move the running guest into a new QEMU with these NICs; give QEMU's account of it.
 
-        `meanwhile` is called when half of the memory has been copied, and until it returns the rest hardly goes on:
-        what is written meanwhile is half of it in pages that must be copied again.
+        `meanwhile` is called when nearly all memory has been copied once, and until it returns the rest hardly goes on:
+        what is written meanwhile is nearly all in pages that must be copied again.
         """
         self._moves += 1
         target = f"{self.name}-{self._moves}"
@@ -76,7 +76,7 @@ class Guest:
             # The rest must be a part of a page before the guest stops: it goes on until more is allowed.
             self._allow(bandwidth=MEDIUM, milliseconds=1, switchover=1_000_000)
             self.qmp("migrate", uri=f"unix:{door}")
-            until(lambda: self._half_way(child), f"half of {self.name} has been copied", seconds=120)
+            until(lambda: self._copied(child), f"nearly all of {self.name} has been copied", seconds=120)
             # Slower than its memory changes: or QEMU looks for changes without a pause, and the guest starves.
             self._allow(bandwidth=SLOW, milliseconds=1, switchover=1_000_000)
             meanwhile()
@@ -115,9 +115,9 @@ class Guest:
             )
         return state
 
-    def _half_way(self, target: Child) -> bool:
+    def _copied(self, target: Child) -> bool:
         ram = self._state(target).get("ram", {"remaining": 1, "total": 1})
-        return bool(ram["remaining"] * 2 < ram["total"])
+        return bool(ram["remaining"] * 8 < ram["total"])
 
     def _connect(self) -> socket.socket:
         self.child.check_alive()
