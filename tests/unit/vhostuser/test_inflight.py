@@ -85,6 +85,24 @@ def test_a_ring_goes_on_where_it_was(loose, frames):
     assert stop(port, handle) == ring.idx
 
 
+def test_a_place_behind_a_list_that_went_over_the_end(loose):
+    """No used bit is left in a ring that the driver filled anew, and it is not a new one."""
+    port, record = loose(), Record()
+    ring = PackedRing(port.guest, SIZE, base=SIZE - 1)  # second lap
+    handle = run(port, ring, record, base=SIZE - 1)
+    ring.send(frame(60), cuts=(12, 30))
+    assert port.rx() == [frame(60)]
+    ring.take()
+    sent = [frame(60, i) for i in range(10)]
+    for data in sent:
+        ring.send(data)
+    assert not any(ring.flags_of(i) & 0x8000 for i in range(SIZE))
+    assert stop(port, handle) == FRESH | 2
+    handle = run(port, ring, record, base=FRESH)
+    assert port.rx() == sent
+    assert stop(port, handle) == ring.idx
+
+
 def test_second_part_of_a_record(loose):
     port, record = loose(), Record(queue=1, queues=2)
     ring = PackedRing(port.guest, SIZE)

@@ -156,13 +156,15 @@ static uint16_t flags_at(const struct vs_vring *r, uint16_t slot)
     return __atomic_load_n(&r->slots[slot & VS_SLOT_INDEX].flags, __ATOMIC_RELAXED);
 }
 
-/* Can a device have used this ring up to `slot`? A new ring has no used bits (drivers zero it), and they never all go away: what is used in
- * the first lap bears one, and so does what is made available in the second. */
-static bool plausible(const struct vs_vring *r, uint16_t slot)
+/* Can a device have used this ring up to `slot`? A new ring has no used bits (drivers zero it). They never all go away: what is used in the first
+ * lap bears one, and so does what is made available in the second; but for a place right behind a list that went over the end. */
+static bool plausible(const struct vs_vring *r, const struct packed_part *p, uint16_t slot)
 {
     bool found = slot == VS_SLOT_WRAP;
     for (uint32_t i = 0; i < r->size && !found; i++)
         found = (flags_at(r, (uint16_t)i) & USED_BIT) != 0;
+    for (uint32_t i = 0; i < r->size && !found && (slot & VS_SLOT_WRAP) != 0; i++)
+        found = i + p->saved[i].num == r->size + (slot & VS_SLOT_INDEX);
     return found;
 }
 
@@ -204,7 +206,7 @@ static bool recover(struct vs_vring *r, struct packed_part *p, uint16_t *slot)
         return false;
     new = (uint16_t)(new | new_wrap << 15);
     old = (uint16_t)(old | old_wrap << 15);
-    if (!plausible(r, old))
+    if (!plausible(r, p, old))
         return false;
     bool visible = ((flags_at(r, old) & USED_BIT) != 0) == (old_wrap != 0);
     if (new != old && visible) {
