@@ -25,7 +25,7 @@ from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.base import PortConfig, PortEnv, open_port
 from vswitchd.ports.vhostuser import SERVER
 
-ROUNDS = int(os.environ.get("VS_KILLS", "25"))
+ROUNDS = int(os.environ.get("VS_KILLS", "125"))
 SEED = int(os.environ.get("VS_SEED", "0")) or random.randrange(1, 1 << 32)
 
 
