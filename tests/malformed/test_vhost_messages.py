@@ -5,7 +5,6 @@ no descriptor that came with it stays open.
 """
 
 import os
-import socket
 import struct
 import sys
 from pathlib import Path
@@ -17,107 +16,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contextlib
 
 from fakes import front_end as fe
-from fakes.mock_guest import MODERN, Guest, Region, Ring, bits
+from fakes.mock_guest import MODERN
+from fakes.vhost_victim import (
+    BASE,
+    IDS,
+    NEED_REPLY,
+    OFFER,
+    ROWS,
+    SIZE,
+    Victim,
+    other_file,
+    refused,
+    refused_both_ways,
+    valid_fds,
+    valid_payload,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vswitchd.datapath.dp import lib
-from vswitchd.ports.vhostuser.device import CoreDevice
 from vswitchd.ports.vhostuser.errors import ProtocolError
-from vswitchd.ports.vhostuser.features import DEFAULT, Protocol, Virtio, mask
+from vswitchd.ports.vhostuser.features import Protocol, Virtio, mask
 from vswitchd.ports.vhostuser.frames import MAX_FDS
-from vswitchd.ports.vhostuser.messages import HEADER, MAX_PAYLOAD, TABLE, Answer, Fds, Payload, Request
-from vswitchd.ports.vhostuser.session import Session
+from vswitchd.ports.vhostuser.messages import HEADER, MAX_PAYLOAD, TABLE, Answer, Fds, Request
 from vswitchd.ports.vhostuser.state import MAX_RINGS
-
-BASE = 0x7F0000000000
-SIZE = 8 << 20
-ROWS = list(TABLE.values())
-IDS = [row.request.name for row in ROWS]
-NEED_REPLY = 8
-# Every feature that a row needs, whether ports offer it or not.
-NEEDED = {feature for row in ROWS for feature in (row.feature, row.protocol) if feature is not None}
-OFFER = DEFAULT.plus({*NEEDED, Virtio.LOG_ALL, Virtio.RING_PACKED})
-
-
-def valid_payload(row, index=0):
-    """A payload that the row accepts; GET_* of rings included."""
-    special = {
-        Request.NET_SET_MTU: fe.u64(1500),
-        Request.SET_FEATURES: fe.u64(bits(30, 32)),
-        Request.SET_PROTOCOL_FEATURES: fe.u64(OFFER.protocol),
-        Request.SET_STATUS: fe.u64(4),
-        Request.SEND_RARP: b"\x02\0\0\0\0\1\0\0",
-        Request.VRING_KICK: fe.state(index, 0),
-        Request.GET_INFLIGHT_FD: fe.inflight_area(0, 0, 2, 64),
-        Request.ADD_MEM_REG: fe.region(1 << 32, SIZE, 1 << 45, 0),  # beside the one that is there
-        Request.REM_MEM_REG: fe.region(0, SIZE, BASE, 0),  # the one that is there
-    }
-    common = {
-        Payload.EMPTY: b"",
-        Payload.STATE: fe.state(index, 1),
-        Payload.ADDR: struct.pack("=IIQQQQ", index, 0, BASE + 0x10000, BASE + 0x30000, BASE + 0x20000, 0),
-        Payload.VRING_FD: fe.u64(index),
-        Payload.MEMORY: struct.pack("=IIQQQQ", 1, 0, 0, SIZE, BASE, 0),
-        Payload.LOG: fe.log_area(4096),
-        Payload.IOTLB: fe.iotlb(fe.INVALIDATE, 0, 4096),
-        Payload.INFLIGHT: fe.inflight_area(65536, 0, 2, 64),
-    }
-    return special[row.request] if row.request in special else common[row.payload]
-
-
-def valid_fds(row):
-    return {Fds.ONE: 1, Fds.UNLESS_NOFD: 1, Fds.PER_REGION: 1}.get(row.fds, 0)
-
-
-class Victim:
-    """A session with running rings, on a real port."""
-
-    def __init__(self):
-        self.handle = lib.vs_vhost_new(b"victim")
-        self.session = Session(CoreDevice("victim", self.handle), OFFER)
-        self.guest = Guest([Region(0, BASE, SIZE)])
-        self.rings = {i: Ring(self.guest, 64) for i in (0, 1)}
-        self.events = {i: (os.eventfd(0), os.eventfd(0)) for i in self.rings}
-        self.socks = socket.socketpair()
-        for data, fds in fe.set_up(self.guest, self.rings, MODERN | bits(30), self.events, OFFER.protocol):
-            self.feed(data, fds)
-        assert self.session.running == {0, 1}
-
-    def file(self, row):
-        """A descriptor of the kind that the row wants."""
-        if row.request is Request.SET_BACKEND_REQ_FD:
-            return self.socks[1].fileno()
-        shared = (Payload.MEMORY, Payload.REGION, Payload.LOG, Payload.INFLIGHT)
-        return self.guest.regions[0].fd if row.payload in shared else self.events[0][0]
-
-    def negotiate(self, row):
-        """Take the feature that the row needs, if it is not there; and what must come before it."""
-        if (
-            row.request in (Request.POSTCOPY_LISTEN, Request.POSTCOPY_END)
-            and self.session.state.postcopy is None
-        ):
-            self.feed(fe.message(Request.POSTCOPY_ADVISE))
-        if row.feature is not None and not self.session.state.negotiated(row.feature):
-            self.feed(fe.message(Request.SET_FEATURES, fe.u64(MODERN | bits(30, row.feature))))
-
-    def feed(self, data, fds=(), step=None):
-        out, copies = b"", [os.dup(fd) for fd in fds]
-        while data:
-            n = min(self.session.wanted, step or len(data))
-            out += self.session.receive(data[:n], copies)
-            data, copies = data[n:], []
-        return out
-
-    def close(self):
-        self.session.close()
-        for sock in self.socks:
-            sock.close()
-        lib.vs_port_destroy(self.handle)
-        self.guest.close()
-        for pair in self.events.values():
-            for fd in pair:
-                os.close(fd)
 
 
 @pytest.fixture
@@ -127,29 +48,6 @@ def victim():
     yield one
     one.close()
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-def refused(victim, data, fds=(), *, nak=None):
-    """The message must be refused, alone: by closing, or (nak: its number) by an answer."""
-    state, running = victim.session.state, victim.session.running
-    open_before = len(os.listdir("/proc/self/fd"))
-    if nak is None:
-        with pytest.raises(ProtocolError):
-            victim.feed(data, fds)
-    else:
-        answer = victim.feed(data, fds)
-        assert answer == HEADER.pack(nak, 5, 8) + fe.u64(1)
-    assert victim.session.state is state
-    assert victim.session.running == running
-    assert len(os.listdir("/proc/self/fd")) == open_before
-
-
-def refused_both_ways(victim, row, payload, fds):
-    """Refused by an answer when one is asked for (or always given), and by closing when not."""
-    if row.answer.may_refuse(asked=True):
-        refused(victim, fe.message(row.request, payload, flags=1 | NEED_REPLY), fds, nak=row.request)
-    nak = row.request if row.answer.may_refuse(asked=False) else None
-    refused(victim, fe.message(row.request, payload), fds, nak=nak)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
@@ -369,108 +267,6 @@ def test_the_channel_is_set_not_to_block(victim):
     victim.socks[1].setblocking(True)
     victim.feed(fe.message(row.request), [victim.file(row)])
     assert not os.get_blocking(victim.socks[1].fileno())
-
-
-BAD_REGIONS = {
-    "empty": [(0, 0, BASE, 0)],
-    "guest wraps": [(TOP - 4096, SIZE, BASE, 0)],
-    "guest ends at the top": [(TOP - SIZE, SIZE, BASE, 0)],
-    "user wraps": [(0, SIZE, TOP - 4096, 0)],
-    "file wraps": [(0, SIZE, BASE, TOP - 4096)],
-    "size of everything": [(0, TOP - 1, BASE, 0)],
-    "longer than the file": [(0, SIZE + 1, BASE, 0)],
-    "behind the file": [(0, 4096, BASE, SIZE)],
-    "offset past the file": [(0, SIZE, BASE, 4096)],
-    "same twice": [(0, 4096, BASE, 0)] * 2,
-    "guest overlap by a byte": [(0, 4096, BASE, 0), (4095, 4096, BASE + 8192, 0)],
-    "user overlap by a byte": [(0, 4096, BASE, 0), (8192, 4096, BASE + 4095, 0)],
-    "one inside another": [(0, 65536, BASE, 0), (4096, 4096, 1 << 40, 0)],
-    "second one bad": [(0, 4096, BASE, 0), (8192, SIZE + 1, BASE + SIZE, 0)],
-}
-
-
-@pytest.mark.parametrize("rows", BAD_REGIONS.values(), ids=BAD_REGIONS)
-def test_bad_regions(victim, rows):
-    """CVE-2020-10722 was a wrapped offset + size; CVE-2018-1059 and others, regions longer than their file."""
-    fields = [struct.pack("=QQQQ", gpa, size, uva, offset) for gpa, size, uva, offset in rows]
-    payload = struct.pack("=II", len(rows), 0) + b"".join(fields)
-    fds = [victim.guest.regions[0].fd] * len(rows)
-    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], payload, fds)
-    gpa, size, uva, offset = rows[-1]
-    if len(rows) == 1:
-        victim.feed(fe.message(Request.REM_MEM_REG, fe.region(0, SIZE, BASE, 0)))
-        refused_both_ways(victim, TABLE[Request.ADD_MEM_REG], fe.region(gpa, size, uva, offset), fds[:1])
-
-
-@pytest.mark.parametrize("count", [0, 33, 255, 2**32 - 1])
-def test_bad_region_count(victim, count):
-    payload = struct.pack("=II", count, 0) + valid_payload(TABLE[Request.SET_MEM_TABLE])[8:]
-    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], payload, [victim.guest.regions[0].fd])
-
-
-def test_the_33rd_slot(victim):
-    fd = victim.guest.regions[0].fd
-    for i in range(31):
-        victim.feed(
-            fe.message(Request.ADD_MEM_REG, fe.region(2**40 + i * 4096, 4096, 2**41 + i * 4096, 0)), [fd]
-        )
-    refused_both_ways(victim, TABLE[Request.ADD_MEM_REG], fe.region(2**42, 4096, 2**43, 0), [fd])
-
-
-@pytest.mark.parametrize("kind", ["pipe", "null", "socket", "directory"])
-def test_memory_that_is_no_memory(victim, kind):
-    fd = other_file(kind)
-    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], valid_payload(TABLE[Request.SET_MEM_TABLE]), [fd])
-    os.close(fd)
-
-
-@pytest.mark.parametrize("kind", ["pipe", "null", "socket", "directory", "memory"])
-@pytest.mark.parametrize(
-    "request_", [Request.SET_VRING_KICK, Request.SET_VRING_CALL, Request.SET_VRING_ERR, Request.SET_LOG_FD]
-)
-def test_events_that_are_no_eventfd(victim, request_, kind):
-    """A core writes to it: it must never block, nor be a file that grows."""
-    fd = other_file(kind)
-    refused_both_ways(victim, TABLE[request_], valid_payload(TABLE[request_]), [fd])
-    os.close(fd)
-
-
-def other_file(kind):
-    if kind == "pipe":
-        reader, writer = os.pipe()
-        os.close(reader)
-        return writer
-    if kind == "socket":
-        with socket.socket(socket.AF_UNIX) as sock:
-            return os.dup(sock.fileno())
-    if kind == "listening":
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.bind("")  # abstract
-            sock.listen()
-            return os.dup(sock.fileno())
-    if kind == "datagram":
-        one, other = socket.socketpair(type=socket.SOCK_DGRAM)
-        other.close()
-        return one.detach()
-    if kind == "tcp":
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            return socket.create_connection(server.getsockname()).detach()
-    if kind == "eventfd":
-        return os.eventfd(0)
-    if kind == "memory":
-        return os.memfd_create("x")
-    return os.open("/dev/null" if kind == "null" else "/", os.O_RDONLY)
-
-
-def test_memory_that_may_not_be_written(victim):
-    fd = os.open(f"/proc/self/fd/{victim.guest.regions[0].fd}", os.O_RDONLY)
-    refused_both_ways(victim, TABLE[Request.SET_MEM_TABLE], valid_payload(TABLE[Request.SET_MEM_TABLE]), [fd])
-    os.close(fd)
-
-
-def test_eventfds_are_set_not_to_block(victim):
-    assert not os.get_blocking(victim.events[0][0])
-    assert not os.get_blocking(victim.events[1][1])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
