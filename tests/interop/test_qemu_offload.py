@@ -25,6 +25,7 @@ TAKES_LARGE = {*SENDS_LARGE, VETH}  # a packet socket hands them to the kernel a
 OFFLOADS = {"CSUM": 0, "GUEST_CSUM": 1, "GUEST_TSO4": 7, "GUEST_TSO6": 8, "HOST_TSO4": 11, "HOST_TSO6": 12}
 FRAME = 1514
 BLOCK = 1 << 21
+ATTEMPTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +90,29 @@ def test_features(party: World, name: str) -> None:
 )
 def test_transfer(party: World, source: str, target: str) -> None:
     """TCP by checksum. Average frames tell whether large ones came, passed the switch whole, and were segmented."""
+    for attempt in range(ATTEMPTS):
+        short = transfer_once(party, source, target)
+        if not short:
+            return
+        print(f"attempt {attempt}: {short}")
+    pytest.fail(short)
+
+
+def transfer_once(party: World, source: str, target: str) -> str:
+    """What was too short to have been large frames; TCP that lost segments sends short ones for a while."""
     seats = {"tx": party.seats[source], "rx": party.seats[target]}
     ports = {"rx": port_of(party, source), "tx": port_of(party, target)}
     seen = {way: device_counters(seat, way) for way, seat in seats.items()}
     counted = {way: party.switch.statistics(port) for way, port in ports.items()}
     finish(transfer(party.seats[source], party.seats[target], BLOCK))
     sent, got = (average(seen[way], device_counters(seats[way], way)) for way in ("tx", "rx"))
-    assert (sent > FRAME) == (source in SENDS_LARGE), "what the sender's device counted"
-    assert (got > FRAME) == (source in SENDS_LARGE and target in TAKES_LARGE), (
-        "what the receiver's device counted"
-    )
-    if not isinstance(party.switch, Switch) or source not in SENDS_LARGE or target not in TAKES_LARGE:
-        return  # the stand-in's counters come late
+    large = source in SENDS_LARGE, source in SENDS_LARGE and target in TAKES_LARGE
+    assert large[0] or sent <= FRAME, "what the sender's device counted"
+    assert large[1] or got <= FRAME, "what the receiver's device counted"
+    if (large[0] and sent <= FRAME) or (large[1] and got <= FRAME):
+        return f"{sent} bytes a frame sent, {got} received"
+    if not isinstance(party.switch, Switch) or not large[1]:
+        return ""  # the stand-in's counters come late
     for way, port in ports.items():
 
         def moved(way: str = way, port: str = port) -> tuple[int, int]:
@@ -111,7 +123,9 @@ def test_transfer(party: World, source: str, target: str) -> None:
 
         until(lambda moved=moved: moved()[0] > BLOCK, f"all is in the counters of port {port}")
         size, packets = moved()
-        assert size / packets > FRAME, f"{way} of port {port}: {size} bytes in {packets} packets"
+        if size / packets <= FRAME:
+            return f"{way} of port {port}: {size} bytes in {packets} packets"
+    return ""
 
 
 def test_jumbo_frames(party: World) -> None:

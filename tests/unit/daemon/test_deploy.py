@@ -27,9 +27,14 @@ LABELS = {
 
 def exported():
     """Names in the collector's source, and what the drivers add."""
-    return set(re.findall(r'"(vs_[a-z_]+)"', Path(metrics.__file__).read_text())) | {
-        f"vs_port_{name}_total" for name in re.findall(r'\("(\w+)", "', Path(metrics.__file__).read_text())
-    }
+    return (
+        set(metrics.DRIVER_HELP)
+        | set(re.findall(r'"(vs_[a-z_]+)"', Path(metrics.__file__).read_text()))
+        | {
+            f"vs_port_{name}_total"
+            for name in re.findall(r'\("(\w+)", "', Path(metrics.__file__).read_text())
+        }
+    )
 
 
 def used(text):
