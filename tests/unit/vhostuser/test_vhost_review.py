@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 
@@ -21,18 +22,27 @@ PIECES = 256  # MERGE_MAX of vhost_tx.c: pieces of guest memory that one frame i
 
 
 def _neighbours() -> tuple[LoosePort, Region, Region]:
-    """A port whose two regions happen to be mapped one behind the other, and those in the order of our addresses."""
-    for _ in range(64):
-        port = LoosePort(
-            Guest([Region(0, 0x7F0000000000, MB), Region(16 * MB, 0x7E0000000000, MB)]),
-            MODERN | ACCESS_PLATFORM,
-        )
-        at = [int(ffi.cast("uintptr_t", lib.vs_guest_map_host(m))) for m in port.maps]
-        if abs(at[0] - at[1]) == MB:
-            first, second = sorted((0, 1), key=at.__getitem__)
-            return port, port.guest.regions[first], port.guest.regions[second]
-        port.close()
-    pytest.skip("the kernel puts mappings apart")
+    """A port whose two regions are mapped one behind the other, as the kernel may do it, and those in the order of our addresses."""
+    regions = [Region(0, 0x7F0000000000, MB), Region(16 * MB, 0x7E0000000000, MB)]
+    file = os.memfd_create("joined")
+    os.ftruncate(file, 2 * MB)
+    for i, region in enumerate(regions):
+        region.close()
+        region.fd, region.offset = os.dup(file), i * MB
+        region.map = mmap.mmap(region.fd, 2 * MB)
+        region.halves = memoryview(region.map).cast("H")
+    port = LoosePort(Guest(regions), MODERN | ACCESS_PLATFORM)
+    error = ffi.new("int *")
+    port.maps.append(lib.vs_guest_map_new(file, 0, 2 * MB, error))
+    os.close(file)
+    rows = ffi.new("struct vs_guest_region[2]")
+    for i, region in enumerate(regions):
+        host = lib.vs_guest_map_host(port.maps[-1]) + i * MB
+        rows[i].gpa, rows[i].uva, rows[i].size, rows[i].host = region.gpa, region.uva, MB, host
+    lib.vs_guest_mem_free(port.mem)
+    port.mem = lib.vs_guest_mem_new(rows, 2, error)
+    assert port.mem != ffi.NULL
+    return port, regions[0], regions[1]
 
 
 def test_log_of_a_buffer_that_lies_in_two_regions() -> None:
