@@ -283,6 +283,24 @@ class TestOffloads:
         assert ledger(port) == (1, 0, 0)
         assert port.counters.tx_bytes == 3 * (1448 + 54)
 
+    @pytest.mark.parametrize("mapped", [0, 2])
+    def test_a_packet_of_more_segments_than_may_wait_is_one_drop(self, port, mapped):
+        """However many segments found buffers before; nothing of it waits then."""
+        ring = receiver(port, 512)
+        pages = post_fresh(ring, 400)
+        for page in pages[:mapped]:
+            port.map(page)
+        data, fields = tso(300 * 100)
+        port.tx(data, **fields | {"gso_size": 100})
+        assert ledger(port) == (0, 1, 0)
+        assert port.drops() == {"tx_no_translation": 1}
+        assert len(ring.received()) == mapped
+        port.tx(frame(60, 9))
+        while port.answer():
+            port.rx()
+        assert [d for _, d in ring.received()] == [frame(60, 9)]
+        assert ledger(port) == (1, 1, 0)
+
     def test_a_packet_that_the_guest_takes_as_it_is(self, port):
         """Its offloads wait with it."""
         port.features |= bits(1, 7)  # GUEST_CSUM, GUEST_TSO4

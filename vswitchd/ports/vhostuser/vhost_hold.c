@@ -75,6 +75,14 @@ bool vs_hold_add(struct vs_hold *h, const uint8_t *head, uint32_t head_len, cons
     return true;
 }
 
+void vs_hold_take_back(struct vs_hold *h, uint32_t n)
+{
+    uint32_t counting = vs_hold_counting(h);
+    while (n-- > 0)
+        counting -= at(h, --h->n)->counts;
+    atomic_store_explicit(&h->counting, counting, memory_order_relaxed);
+}
+
 int vs_hold_peek(struct vs_hold *h, struct vs_packet **pkts, bool *counts)
 {
     uint32_t n = 0;

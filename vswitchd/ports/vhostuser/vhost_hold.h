@@ -54,6 +54,8 @@ bool vs_hold_add(struct vs_hold *h, const uint8_t *head, uint32_t head_len, cons
 /* Make packets of the oldest frames, which stay here: up to VS_BATCH, all of which count or none. */
 int vs_hold_peek(struct vs_hold *h, struct vs_packet **pkts, bool *counts);
 void vs_hold_remove(struct vs_hold *h, uint32_t n);
+/* Undo the last n of vs_hold_add. */
+void vs_hold_take_back(struct vs_hold *h, uint32_t n);
 
 static inline uint32_t vs_hold_counting(const struct vs_hold *h)
 {

@@ -234,17 +234,17 @@ struct finish {
     struct vs_window *w;
     enum put result;
     uint64_t bytes;
-    bool held; /* some of them */
+    uint32_t held; /* how many of them wait */
 };
 
 static int emit_frame(void *ctx, const uint8_t *frame, uint32_t len)
 {
     struct finish *f = ctx;
     struct source s = {.header = &plain_header, .head = frame, .head_len = len, .total = len};
-    f->result = put_or_hold(f->r, f->w, &s, VS_BATCH, NULL, f->bytes == 0 && !f->held);
+    f->result = put_or_hold(f->r, f->w, &s, VS_BATCH, NULL, f->bytes == 0 && f->held == 0);
     if (f->result == PUT_DONE)
         f->bytes += len;
-    f->held |= f->result == PUT_HELD;
+    f->held += f->result == PUT_HELD;
     return f->result == PUT_DONE || f->result == PUT_HELD ? 0 : -1;
 }
 
@@ -323,7 +323,13 @@ static __attribute__((noinline)) enum put put_offload(struct vs_vring *r, struct
     }
     struct finish f = {.r = r, .w = w, .result = PUT_DONE};
     int error = vs_offload_finish(p, r->scratch, VS_MAX_FRAME, emit_frame, &f);
-    if (VS_UNLIKELY(f.held)) { /* counted: as sent now, or with the first frame that is kept */
+    if (VS_UNLIKELY(f.held > 0 &&
+                    f.result == PUT_NO_HOLD)) { /* not all of them have room: the packet is dropped */
+        vs_hold_take_back(r->hold, f.held);
+        *reason = reasons[PUT_NO_HOLD];
+        return PUT_NO_HOLD;
+    }
+    if (VS_UNLIKELY(f.held > 0)) { /* counted: as sent now, or with the first frame that is kept */
         *bytes += f.bytes;
         return f.bytes > 0 ? PUT_DONE : PUT_HELD;
     }
