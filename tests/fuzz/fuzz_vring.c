@@ -3,7 +3,7 @@
  * The input is laid over the guest's memory: descriptor table, available rings, an indirect table, buffers. Memory is two regions that
  * touch in guest addresses but lie in two allocations of exact size, so that the sanitizer sees every byte too far.
  * With clang: `clang -fsanitize=fuzzer,address,undefined -Ivswitchd/datapath -Ivswitchd/ports/vhostuser
- * tests/fuzz/fuzz_vring.c vswitchd/ports/vhostuser/{guest_mem,vring,vhost_port,vhost_rx,vhost_tx}.c
+ * tests/fuzz/fuzz_vring.c vswitchd/ports/vhostuser/*.c
  * vswitchd/datapath/{packet,offload,qsbr}.c`. With -DVS_REPLAY it has a main of its own: it replays the files named on the command line, and
  * for each a number of mutations (VS_ROUNDS, default 2000) with a fixed seed.
  * What must hold: no byte outside guest memory is touched; each packet offered is sent or dropped once; each chain taken is given back;

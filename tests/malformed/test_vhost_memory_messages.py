@@ -14,23 +14,12 @@ from fakes import front_end as fe
 from fakes.vhost_victim import (
     BASE,
     SIZE,
-    Victim,
     other_file,
     refused_both_ways,
     valid_payload,
 )
 
 from vswitchd.ports.vhostuser.messages import TABLE, Request
-
-
-@pytest.fixture
-def victim():
-    before = set(os.listdir("/proc/self/fd"))
-    one = Victim()
-    yield one
-    one.close()
-    assert set(os.listdir("/proc/self/fd")) == before
-
 
 TOP = 2**64
 BAD_REGIONS = {

@@ -41,15 +41,6 @@ from vswitchd.ports.vhostuser.messages import HEADER, MAX_PAYLOAD, TABLE, Answer
 from vswitchd.ports.vhostuser.state import MAX_RINGS
 
 
-@pytest.fixture
-def victim():
-    before = set(os.listdir("/proc/self/fd"))
-    one = Victim()
-    yield one
-    one.close()
-    assert set(os.listdir("/proc/self/fd")) == before
-
-
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_the_valid_message_is_taken(victim, row):
     """What the other cases change is right to begin with."""

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fakes import front_end as fe
 from fakes.lasting_guest import LastingGuest
+from peers.wait import until
 
 from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.base import PortConfig, PortEnv, open_port
@@ -62,18 +63,17 @@ def fork_switch(place: Path) -> int:
 
 def dial(place: Path) -> socket.socket:
     """Connect as soon as the switch listens."""
-    deadline = time.monotonic() + 30
-    while True:
+
+    def connected() -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.connect(str(place / "vh0"))
         except OSError:
             sock.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
-        else:
-            return sock
+            raise
+        return sock
+
+    return until(connected, "the switch listens", every=0.002)
 
 
 def kill(pid: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 from fakes.iommu_port import PAGE, WRITE, IommuPort
 from fakes.mock_guest import MODERN, MRG_RXBUF, VERSION_1, Guest, Region, Ring, bits
 from fakes.packed_ring import PackedRing
+from iommu_rings import ledger, post_fresh, receiver
 from vhostuser_frames import frame, tso
 
 from vswitchd.datapath.dp import ffi
@@ -18,28 +19,6 @@ def port():
     made = IommuPort(Guest([Region(0, 0x7F0000000000, 32 << 20)]))
     yield made
     made.close()
-
-
-def receiver(port: IommuPort, size: int = 64, *, make: type[Ring] = Ring) -> Ring:
-    ring = make(port.guest, size, port.features & ~(1 << 33))
-    port.start_known(0, ring)
-    port.guest.alloc(PAGE, PAGE)
-    return ring
-
-
-def post_fresh(ring: Ring, n: int, size: int = 2048) -> list[int]:
-    """Buffers on pages of their own."""
-    pages = []
-    for _ in range(n):
-        pages.append(ring.guest.alloc(PAGE, PAGE))
-        ring.chain([(pages[-1], size)], WRITE)
-    return pages
-
-
-def ledger(port: IommuPort) -> tuple[int, int, int]:
-    """Sent, dropped, held."""
-    dropped = sum(n for name, n in port.drops().items() if name.startswith("tx_"))
-    return port.counters.tx_packets, dropped, port.held()
 
 
 @pytest.mark.parametrize("make", [Ring, PackedRing])

@@ -3,6 +3,7 @@
 import pytest
 from fakes.iommu_port import AGAIN, BOTH, PAGE, READ, WRITE, IommuPort, start_error
 from fakes.mock_guest import MODERN, Guest, Ring
+from iommu_rings import page_of, send_on_fresh_page, sender
 from vhostuser_frames import frame
 
 TOP = 1 << 64
@@ -13,25 +14,6 @@ def port():
     made = IommuPort(Guest())
     yield made
     made.close()
-
-
-def page_of(at: int) -> int:
-    return at & ~(PAGE - 1)
-
-
-def sender(port: IommuPort) -> Ring:
-    ring = Ring(port.guest, 64)
-    port.start_known(1, ring)
-    port.guest.alloc(PAGE, PAGE)  # buffers begin on pages of their own
-    return ring
-
-
-def send_on_fresh_page(ring: Ring, data: bytes) -> int:
-    """Returns the page."""
-    at = ring.guest.alloc(PAGE, PAGE)
-    ring.guest.write(at, bytes(ring.hdr_len) + data)
-    ring.chain([(at, ring.hdr_len + len(data))])
-    return at
 
 
 def test_a_ring_asks_for_its_own_pages(port):

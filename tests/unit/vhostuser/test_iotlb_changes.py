@@ -3,6 +3,7 @@
 import pytest
 from fakes.iommu_port import PAGE, READ, IommuPort
 from fakes.mock_guest import Guest, Region, Ring
+from iommu_rings import send_on_fresh_page, sender
 from vhostuser_frames import frame
 
 from vswitchd.datapath.dp import lib
@@ -15,25 +16,6 @@ def port():
     made = IommuPort(Guest())
     yield made
     made.close()
-
-
-def page_of(at: int) -> int:
-    return at & ~(PAGE - 1)
-
-
-def sender(port: IommuPort) -> Ring:
-    ring = Ring(port.guest, 64)
-    port.start_known(1, ring)
-    port.guest.alloc(PAGE, PAGE)  # buffers begin on pages of their own
-    return ring
-
-
-def send_on_fresh_page(ring: Ring, data: bytes) -> int:
-    """Returns the page."""
-    at = ring.guest.alloc(PAGE, PAGE)
-    ring.guest.write(at, bytes(ring.hdr_len) + data)
-    ring.chain([(at, ring.hdr_len + len(data))])
-    return at
 
 
 class TestInvalidation:
