@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import oracle, pipelines
 from tests.fakes.switchbox import SwitchBox
+from vswitchd.datapath import dp
 
 KNOWN = [1, 2, 3]
 
@@ -43,7 +44,7 @@ class Case:
         self.o = oracle.Oracle(set(pipelines.PORTS), groups=pipelines.groups(self.r))
         self.installed: list[tuple[oracle.Rule, int]] = []
         for number, (kind, buckets) in self.o.groups.items():
-            actions = [tuple(map(pipelines.compiled, b)) for b in buckets]
+            actions = [dp.BucketSpec(tuple(map(pipelines.compiled, b))) for b in buckets]
             self.box.bridge.set_group(number, 0 if kind == "all" else 2, actions)
         for rule in pipelines.pipeline(self.r):
             self.add(rule)

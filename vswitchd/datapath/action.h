@@ -21,6 +21,17 @@ enum vs_action_type {
     VS_ACT_DEC_TTL, /* IPv4 TTL or IPv6 hop limit; at 1 or 0 the packet is punted (if OFPC allows) and dropped */
     VS_ACT_SET_TTL, /* arg: value */
     VS_ACT_DROP,    /* arg: enum vs_drop: ends the program with a reason */
+    VS_ACT_PUSH_MPLS, /* arg: EtherType; directly behind the Ethernet addresses; label, TC, TTL as 5.12.1 says */
+    VS_ACT_POP_MPLS, /* arg: EtherType of what follows */
+    VS_ACT_PUSH_PBB, /* arg: EtherType; the frame becomes the payload of a new one */
+    VS_ACT_POP_PBB,
+    VS_ACT_SET_MPLS_TTL, /* arg: value */
+    VS_ACT_DEC_MPLS_TTL, /* as DEC_TTL */
+    VS_ACT_COPY_TTL_OUT, /* from the next header with a TTL to the outermost one */
+    VS_ACT_COPY_TTL_IN,
+    VS_ACT_SET_QUEUE, /* arg: queue of the ports that the packet is output to from here on */
+    VS_ACT_METER,     /* arg: meter; aux 1: it may remark the DSCP field */
+    VS_ACT_RECIRC,    /* made by the walk only: parse again, go on at table arg */
     VS_N_ACTIONS,
 };
 
@@ -41,6 +52,7 @@ enum vs_punt_reason {
     VS_PUNT_NO_MATCH = 0, /* OFPR_NO_MATCH */
     VS_PUNT_ACTION = 1,   /* OFPR_ACTION */
     VS_PUNT_TTL = 2,      /* OFPR_INVALID_TTL */
+    VS_PUNT_MISS = 3,     /* no table-miss entry: for controllers of OpenFlow 1.0 only */
 };
 
 struct vs_action {

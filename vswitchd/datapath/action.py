@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vswitchd.datapath.core import RX_DROPS, ffi, lib
 
-PUNT_NO_MATCH, PUNT_ACTION, PUNT_TTL = 0, 1, 2
+PUNT_NO_MATCH, PUNT_ACTION, PUNT_TTL, PUNT_MISS = 0, 1, 2, 3
 MAX_LEN_WHOLE = 0xFFFF
 _ACTION = struct.Struct("=HHIHHI16s16s")
 _ZEROS = bytes(16)
@@ -93,6 +93,56 @@ def dec_ttl() -> Action:
 def set_ttl(value: int) -> Action:
     """Set the IP TTL."""
     return Action(lib.VS_ACT_SET_TTL, arg=value)
+
+
+def push_mpls(ethertype: int) -> Action:
+    """Push a label stack entry right behind the Ethernet addresses."""
+    return Action(lib.VS_ACT_PUSH_MPLS, arg=ethertype)
+
+
+def pop_mpls(ethertype: int) -> Action:
+    """Take the outermost label stack entry away; what follows is of that type."""
+    return Action(lib.VS_ACT_POP_MPLS, arg=ethertype)
+
+
+def push_pbb(ethertype: int = 0x88E7) -> Action:
+    """Put the frame into a new one with an I-TAG."""
+    return Action(lib.VS_ACT_PUSH_PBB, arg=ethertype)
+
+
+def pop_pbb() -> Action:
+    """Take the outer frame of a PBB frame away."""
+    return Action(lib.VS_ACT_POP_PBB)
+
+
+def set_mpls_ttl(value: int) -> Action:
+    """Set the TTL of the outermost label stack entry."""
+    return Action(lib.VS_ACT_SET_MPLS_TTL, arg=value)
+
+
+def dec_mpls_ttl() -> Action:
+    """Decrement the TTL of the outermost label stack entry; at 0 or 1 the packet ends."""
+    return Action(lib.VS_ACT_DEC_MPLS_TTL)
+
+
+def copy_ttl_out() -> Action:
+    """Copy the TTL of the next header that has one to the outermost."""
+    return Action(lib.VS_ACT_COPY_TTL_OUT)
+
+
+def copy_ttl_in() -> Action:
+    """Copy the TTL of the outermost header to the next one that has one."""
+    return Action(lib.VS_ACT_COPY_TTL_IN)
+
+
+def set_queue(queue: int) -> Action:
+    """Choose the queue of the ports that follow."""
+    return Action(lib.VS_ACT_SET_QUEUE, arg=queue)
+
+
+def meter(meter_id: int, *, remarks: bool = False) -> Action:
+    """Run a meter, looked up when the packet comes; remarks: it has a dscp_remark band."""
+    return Action(lib.VS_ACT_METER, arg=meter_id, aux=int(remarks))
 
 
 def drop(label: str) -> Action:

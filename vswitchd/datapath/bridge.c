@@ -39,12 +39,20 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
     return v;
 }
 
+/* Groups and meters that are staged are shown by this view. */
 static void view_publish(struct vs_bridge *b, struct vs_view *v)
 {
     struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
+    struct vs_item_map *groups = v->groups, *meters = v->meters;
+    if (b->groups.map != NULL)
+        v->groups = b->groups.map;
+    if (b->meters.map != NULL)
+        v->meters = b->meters.map;
     atomic_store_explicit(&b->view, v, memory_order_release); /* pairs with the load at batch start */
     if (old != NULL)
         vs_qsbr_defer(&vs_qsbr, free, old);
+    vs_items_shown(&b->groups, groups);
+    vs_items_shown(&b->meters, meters);
 }
 
 /* ---- rules --------------------------------------------------------------------------------------------------------- */
@@ -66,7 +74,7 @@ static struct vs_table *table_at(struct vs_bridge *b, uint8_t id)
 bool vs_actions_valid(const struct vs_action *actions, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (actions[i].type >= VS_N_ACTIONS ||
+        if (actions[i].type >= VS_N_ACTIONS || actions[i].type == VS_ACT_RECIRC ||
             (actions[i].type == VS_ACT_SET_FIELD && actions[i].field >= VS_N_FIELDS) ||
             (actions[i].type == VS_ACT_DROP && actions[i].arg >= VS_N_RX_DROPS))
             return false;
@@ -133,11 +141,17 @@ void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule)
 
 int vs_bridge_commit(vs_bridge *b)
 {
-    if (b->staged_add == NULL && b->staged_remove == NULL)
+    bool rules = b->staged_add != NULL || b->staged_remove != NULL;
+    if (!rules && b->groups.map == NULL && b->meters.map == NULL)
         return 0;
     struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
     if (v == NULL)
         return -ENOMEM;
+    if (!rules) { /* the caches stay right: groups and meters are looked up when actions run */
+        v->version--;
+        view_publish(b, v);
+        return 0;
+    }
     b->masks_changed = false;
     if ((uint32_t)v->version == 0) /* once in 2^32 commits */
         vs_dp_next_era(b->dp);
@@ -158,6 +172,34 @@ int vs_bridge_commit(vs_bridge *b)
     if (b->zombies != NULL)
         b->zombie_epoch = vs_qsbr_begin(&vs_qsbr);
     return 0;
+}
+
+void vs_bridge_rollback(vs_bridge *b)
+{
+    vs_items_rollback(&b->groups);
+    vs_items_rollback(&b->meters);
+    bool any = false;
+    for (struct vs_rule *r = b->staged_remove, *next; r != NULL; r = next) {
+        next = r->list_next;
+        r->list_next = NULL;
+        b->n_rules++;
+        if (atomic_load_explicit(&r->added, memory_order_relaxed) == UINT64_MAX) { /* as if still staged */
+            r->list_next = b->staged_add;
+            b->staged_add = r;
+        }
+    }
+    b->staged_remove = NULL;
+    for (struct vs_rule *r = b->staged_add, *next; r != NULL;
+         r = next) { /* never seen by a packet, but linked */
+        next = r->list_next;
+        r->list_next = b->zombies;
+        b->zombies = r;
+        b->n_rules--;
+        any = true;
+    }
+    b->staged_add = NULL;
+    if (any)
+        b->zombie_epoch = vs_qsbr_begin(&vs_qsbr);
 }
 
 static void tidy_tables(struct vs_bridge *b)
@@ -283,22 +325,24 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     strncpy(b->name, name, sizeof b->name - 1);
     struct vs_view *view = view_new(b, NULL);
     struct vs_member_list *members = calloc(1, sizeof *members);
-    struct vs_group_map *groups = calloc(1, sizeof *groups);
+    struct vs_item_map *groups = vs_items_new(), *meters = vs_items_new();
     vs_mac_table *macs = vs_mac_table_new(8192, 300);
     if (view != NULL)
         view->version += dp->last_version; /* newer than any cache entry of a bridge that had this index */
-    if (view == NULL || members == NULL || groups == NULL || macs == NULL) {
+    if (view == NULL || members == NULL || groups == NULL || meters == NULL || macs == NULL) {
         free(view);
         free(members);
         free(groups);
+        free(meters);
         if (macs != NULL)
             vs_mac_table_free(macs);
         free(b);
         return NULL;
     }
+    view->groups = groups;
+    view->meters = meters;
     atomic_init(&b->view, view);
     atomic_init(&b->members, members);
-    atomic_init(&b->groups, groups);
     atomic_init(&b->macs, macs);
     return b;
 }
@@ -323,16 +367,27 @@ void vs_bridge_free(struct vs_bridge *b)
     }
     free_list(b->dying);
     free_list(b->retired);
-    const struct vs_group_map *groups = atomic_load_explicit(&b->groups, memory_order_relaxed);
-    for (unsigned i = 0; i < groups->n; i++) {
-        free(groups->group[i]->counts);
-        free(groups->group[i]);
-    }
-    free(atomic_load_explicit(&b->groups, memory_order_relaxed));
+    vs_items_rollback(&b->groups);
+    vs_items_rollback(&b->meters);
+    const struct vs_view *view = atomic_load_explicit(&b->view, memory_order_relaxed);
+    vs_items_destroy(view->groups);
+    vs_items_destroy(view->meters);
     free(atomic_load_explicit(&b->members, memory_order_relaxed));
     free(atomic_load_explicit(&b->view, memory_order_relaxed));
     vs_mac_table_free(atomic_load_explicit(&b->macs, memory_order_relaxed));
     free(b);
+}
+
+int vs_bridge_set_punt_miss(vs_bridge *b, int on)
+{
+    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    if (v == NULL)
+        return -ENOMEM;
+    if ((uint32_t)v->version == 0)
+        vs_dp_next_era(b->dp);
+    v->punt_miss = on != 0;
+    view_publish(b, v);
+    return 0;
 }
 
 int vs_bridge_set_drop_fragments(vs_bridge *b, int drop)

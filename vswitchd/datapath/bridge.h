@@ -13,7 +13,9 @@
 #include "action.h"
 #include "base.h"
 #include "flow_key.h"
+#include "group.h"
 #include "mac_table.h"
+#include "meter.h"
 #include "port.h"
 
 typedef struct vs_bridge vs_bridge;
@@ -42,38 +44,8 @@ struct vs_bridge_stats {
     uint32_t n_rules, n_masks, n_ports;
 };
 
-enum vs_group_type { VS_GROUP_ALL, VS_GROUP_SELECT, VS_GROUP_INDIRECT, VS_GROUP_FF };
-
-struct vs_group_stats {
-    uint64_t packets, bytes;
-};
-
 #ifndef VS_CDEF
 #include "classifier.h"
-
-struct vs_group_bucket {
-    const struct vs_action *actions;
-    uint16_t n_actions;
-    uint8_t edits; /* some action edits the packet: it runs on a copy */
-    _Atomic uint64_t packets, bytes;
-};
-
-struct vs_group_counts {
-    _Atomic uint64_t packets, bytes;
-};
-
-struct vs_group {
-    uint32_t id;
-    uint16_t type, n_buckets;
-    struct vs_group_counts
-        *counts; /* handed on when the group is modified: cores may still count by the old one */
-    struct vs_group_bucket buckets[];
-};
-
-struct vs_group_map { /* immutable: swapped whole */
-    uint32_t n;
-    struct vs_group *group[];
-};
 
 struct vs_view {
     uint64_t version;
@@ -82,6 +54,8 @@ struct vs_view {
     uint8_t n_words, index[VS_KEY_WORDS]; /* the same as a list */
     bool ext;                             /* words beyond block 0 */
     bool drop_fragments;
+    bool punt_miss; /* without a table-miss entry a packet goes to the controllers of OpenFlow 1.0 */
+    struct vs_item_map *groups, *meters;
 };
 
 struct vs_member_list { /* the bridge's ports, immutable */
@@ -92,7 +66,6 @@ struct vs_member_list { /* the bridge's ports, immutable */
 struct vs_bridge {
     struct vs_view *_Atomic view;
     struct vs_member_list *_Atomic members;
-    struct vs_group_map *_Atomic groups;
     vs_mac_table *_Atomic macs;
     struct vs_port *_Atomic local;
     _Atomic uint8_t forward_bpdu;
@@ -101,7 +74,8 @@ struct vs_bridge {
     struct vs_table *_Atomic tables[VS_MAX_TABLES]; /* NULL: never had a rule */
     struct vs_port *_Atomic by_ofport[0x10000];
     /* control thread */
-    struct vs_key masks_edited; /* sources of actions: only grows */
+    struct vs_key masks_edited;          /* sources of actions: only grows */
+    struct vs_item_stage groups, meters; /* what the next view shows */
     struct vs_rule *staged_add, *staged_remove, *zombies, *dying, *retired;
     uint64_t zombie_epoch;
     bool masks_changed;
@@ -125,7 +99,6 @@ void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept);
 int vs_bridge_add_port(struct vs_bridge *b, struct vs_port *p, uint32_t ofport); /* 0 or -errno */
 /* What it taught the MAC table goes after a grace period (vs_dp_detach). */
 void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p);
-const struct vs_group *vs_bridge_group(const struct vs_bridge *b, uint32_t id); /* any core */
 #endif
 
 /* Stage a rule. Returns its handle, or 0 when out of memory or when a table, an action or a field does not exist. */
@@ -134,19 +107,28 @@ uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const
 void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule); /* stage its removal */
 /* Publish all staged changes at once. 0 or -ENOMEM (nothing published; try again). */
 int vs_bridge_commit(vs_bridge *b);
+/* Forget all staged changes. The handles of staged rules still come out of vs_bridge_take_retired. */
+void vs_bridge_rollback(vs_bridge *b);
 void vs_rule_read(uint64_t rule, struct vs_rule_stats *to); /* as of the last harvest */
 uint32_t vs_bridge_take_retired(vs_bridge *b, struct vs_retired *to, uint32_t max);
 int vs_bridge_set_drop_fragments(vs_bridge *b, int drop);
+int vs_bridge_set_punt_miss(vs_bridge *b, int on); /* 0 or -ENOMEM */
 void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to);
 /* Lookups and matches of a table as of the last harvest. */
 void vs_bridge_table_stats(vs_bridge *b, unsigned table, uint64_t *lookups, uint64_t *matches,
                            uint32_t *rules);
 void vs_bridge_used_mask(vs_bridge *b, struct vs_key *to);
-/* Groups: buckets lie one after the other in `actions`, counts[i] actions each. 0, -ENOMEM, or -EINVAL: more than 65535 of
- * them, or an action that does not exist. */
+/* Stage a group; `actions` has the buckets' actions one after the other. 0, -ENOMEM, or -EINVAL: more than 65535 buckets or
+ * actions of one, or an action that does not exist. */
 int vs_bridge_group_set(vs_bridge *b, uint32_t id, int type, const struct vs_action *actions,
-                        const uint32_t *counts, uint32_t n);
-void vs_bridge_group_remove(vs_bridge *b, uint32_t id);
+                        const struct vs_bucket_spec *buckets, uint32_t n);
+int vs_bridge_group_remove(vs_bridge *b, uint32_t id); /* staged; 0 or -ENOMEM */
+/* Stage a meter; 0, -ENOMEM or -EINVAL: a band or a rate that cannot be. */
+int vs_bridge_meter_set(vs_bridge *b, uint32_t id, uint16_t flags, const struct vs_band_spec *bands,
+                        uint32_t n);
+int vs_bridge_meter_remove(vs_bridge *b, uint32_t id);
+/* Counters of the meter in to[0], of its bands behind; 0 or -ENOENT. */
+int vs_bridge_meter_stats(vs_bridge *b, uint32_t id, struct vs_meter_stats *to, uint32_t max);
 /* Counters of the group in to[0], of its buckets behind; 0 or -ENOENT. */
 int vs_bridge_group_stats(vs_bridge *b, uint32_t id, struct vs_group_stats *to, uint32_t max);
 vs_mac_table *vs_bridge_macs(vs_bridge *b);

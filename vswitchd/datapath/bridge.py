@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vswitchd.datapath.action import KEY_SIZE, Action, RuleSpec, actions_array, pack, pack_match
@@ -18,6 +19,24 @@ class Retired(NamedTuple):
     packets: int
     bytes: int
     used_ms: int
+
+
+class BucketSpec(NamedTuple):
+    """A bucket of a group: actions in order, weight (SELECT), what its liveness hangs on (OFPP_ANY, OFPG_ANY: nothing)."""
+
+    actions: tuple[Action, ...]
+    weight: int = 0
+    watch_port: int = 0xFFFFFFFF
+    watch_group: int = 0xFFFFFFFF
+
+
+class BandSpec(NamedTuple):
+    """A band of a meter (OFPMBT_*): rate in kb/s or packets/s, burst in kb or packets."""
+
+    type: int
+    rate: int
+    burst: int = 0
+    prec_level: int = 0
 
 
 class DpBridge:
@@ -104,18 +123,46 @@ class DpBridge:
         lib.vs_bridge_used_mask(self.cdata, key)
         return bytes(ffi.buffer(key, KEY_SIZE))
 
-    # ---- groups
+    def rollback(self) -> None:
+        """Forget all staged changes; the rules that were staged still come out of take_retired."""
+        lib.vs_bridge_rollback(self.cdata)
 
-    def set_group(self, group_id: int, kind: int, buckets: list[tuple[Action, ...]]) -> None:
-        """Make or replace a group (kind: ALL 0, INDIRECT 2); at once."""
-        flat = tuple(a for bucket in buckets for a in bucket)
-        counts = ffi.new("uint32_t[]", [len(b) for b in buckets] or [0])
+    # ---- groups and meters: staged as rules are
+
+    def set_group(self, group_id: int, kind: int, buckets: Sequence[BucketSpec]) -> None:
+        """Stage a new or changed group (kind: OFPGT_*). Raises DatapathError."""
+        flat = tuple(a for bucket in buckets for a in bucket.actions)
+        specs = ffi.new("struct vs_bucket_spec[]", len(buckets))
+        for to, bucket in zip(specs, buckets, strict=True):
+            to.n_actions = len(bucket.actions)
+            to.weight, to.watch_port, to.watch_group = bucket.weight, bucket.watch_port, bucket.watch_group
         keep = actions_array(flat)
-        check(lib.vs_bridge_group_set(self.cdata, group_id, kind, keep, counts, len(buckets)), "group")
+        check(lib.vs_bridge_group_set(self.cdata, group_id, kind, keep, specs, len(buckets)), "group")
 
     def remove_group(self, group_id: int) -> None:
-        """Forget a group; packets sent to it are dropped with no_group."""
-        lib.vs_bridge_group_remove(self.cdata, group_id)
+        """Stage the end of a group; packets sent to it will be dropped with no_group. Raises DatapathError."""
+        check(lib.vs_bridge_group_remove(self.cdata, group_id), "group")
+
+    def set_meter(self, meter_id: int, flags: int, bands: Sequence[BandSpec]) -> None:
+        """Stage a new or changed meter (flags: OFPMF_*). Raises DatapathError."""
+        specs = ffi.new("struct vs_band_spec[]", len(bands))
+        for to, band in zip(specs, bands, strict=True):
+            to.type, to.prec_level, to.rate, to.burst = band.type, band.prec_level, band.rate, band.burst
+        check(lib.vs_bridge_meter_set(self.cdata, meter_id, flags, specs, len(bands)), "meter")
+
+    def remove_meter(self, meter_id: int) -> None:
+        """Stage the end of a meter. Raises DatapathError."""
+        check(lib.vs_bridge_meter_remove(self.cdata, meter_id), "meter")
+
+    def meter_stats(self, meter_id: int, n_bands: int) -> list[tuple[int, int]]:
+        """(packets, bytes) of the meter, then of each band. Raises DatapathError."""
+        rows = ffi.new("struct vs_meter_stats[]", n_bands + 1)
+        check(lib.vs_bridge_meter_stats(self.cdata, meter_id, rows, n_bands + 1), f"meter {meter_id}")
+        return [(r.packets, r.bytes) for r in rows]
+
+    def set_punt_miss(self, on: bool) -> None:
+        """Send packets that no rule takes to the controllers of OpenFlow 1.0? Raises DatapathError."""
+        check(lib.vs_bridge_set_punt_miss(self.cdata, on), "table miss")
 
     def group_stats(self, group_id: int, n_buckets: int) -> list[tuple[int, int]]:
         """(packets, bytes) of the group, then of each bucket. Raises DatapathError."""

@@ -8,6 +8,8 @@
 #include "parse.h"
 #include "edit.h"
 #include "mac_table.h"
+#include "group.h"
+#include "meter.h"
 #include "bridge.h"
 #include "punt.h"
 #include "datapath.h"

@@ -109,8 +109,8 @@ void vs_core_flush_port(struct vs_core *c, struct vs_port *port);
 /* End of a batch: copies may be used again. */
 void vs_core_batch_end(struct vs_core *c);
 /* Run actions on one packet; sets its fate. */
-void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *p,
-                     const struct vs_action *actions, unsigned n);
+void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
+                     struct vs_packet *p, const struct vs_action *actions, unsigned n);
 /* Collect for a port; false when it is configured down or not to forward. */
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
@@ -123,7 +123,8 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
 /* ALL and FLOOD: all ports but the input; `skip` are configuration bits that exclude a port. */
 void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
                    uint32_t skip);
-void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
-                          struct vs_packet *p, const struct vs_action *a, enum vs_punt_reason reason);
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
+                          struct vs_packet *orig, struct vs_packet *p, const struct vs_action *a,
+                          enum vs_punt_reason reason);
 
 #endif

@@ -468,7 +468,7 @@ int vs_dp_packet_out(vs_dp *dp, vs_bridge *b, const uint8_t *frame, uint32_t len
     p->in_port = in_port;
     vs_parse(p, b->index, &c->scratch[0]->keys[0], &dirty);
     c->scratch[0]->dirty[0] = 6;
-    vs_core_execute(c, b, p, actions, n);
+    vs_core_execute(c, b, atomic_load_explicit(&b->view, memory_order_relaxed), p, actions, n);
     vs_core_flush(c);
     vs_core_batch_end(c);
     return 0;

@@ -37,7 +37,8 @@
     X(RX_NO_CLONE, "no_clone", "no buffer for another copy of the packet")                                   \
     X(RX_PATCH_LOOP, "patch_loop", "crossed more bridges than allowed")                                      \
     X(RX_RESUBMIT_LOOP, "pipeline_limit", "the pipeline yields more actions than allowed")                   \
-    X(RX_FRAGMENT, "fragment", "IP fragment while fragments are configured to be dropped")
+    X(RX_FRAGMENT, "fragment", "IP fragment while fragments are configured to be dropped")                   \
+    X(RX_METER, "meter", "over the rate of a drop band of a meter")
 
 #define VS_TX_DROPS(X)                                                                                       \
     X(TX_NOT_READY, "not_ready", "no peer is connected, or the queue is not started or enabled")             \
@@ -49,7 +50,10 @@
     X(TX_ERROR, "error", "the kernel or device refused the packet")                                          \
     X(TX_OFFLOAD, "offload_unsupported", "an offload that neither the port nor software can complete")       \
     X(TX_NO_PEER, "no_peer", "a patch port without its peer")                                                \
-    X(TX_NO_TRANSLATION, "no_translation", "too many packets wait for an answer of the guest's IOMMU already")
+    X(TX_NO_TRANSLATION, "no_translation",                                                                   \
+      "too many packets wait for an answer of the guest's IOMMU already")                                    \
+    X(TX_QUEUE_FULL, "queue_full", "the shaped queue has no room")                                           \
+    X(TX_QUEUE_GONE, "queue_removed", "waited in a queue that was removed")
 
 enum vs_drop {
 #define VS_DROP_ROW(name, label, help) VS_DROP_##name,

@@ -378,8 +378,7 @@ int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl)
     return set_ttl(&v, &(struct vs_bits){.value = &ttl, .mask = {0xff}});
 }
 
-/* 0, or -1 when the action does not fit the packet. */
-static int edit_one(struct vs_packet *p, const struct vs_action *a)
+int vs_edit_apply(struct vs_packet *p, const struct vs_action *a)
 {
     switch (a->type) {
     case VS_ACT_SET_FIELD:
@@ -389,7 +388,7 @@ static int edit_one(struct vs_packet *p, const struct vs_action *a)
     case VS_ACT_POP_VLAN:
         return vs_edit_pop_vlan(p);
     case VS_ACT_DEC_TTL:
-        return vs_edit_dec_ttl(p) == 0 ? 0 : -1;
+        return vs_edit_dec_ttl(p);
     case VS_ACT_SET_TTL:
         return vs_edit_set_ttl(p, (uint8_t)a->arg);
     default:
@@ -410,7 +409,7 @@ int vs_edit_frame(uint8_t *frame, uint32_t len, uint32_t room, const struct vs_a
     vs_parse(&p, 0, &key, &dirty);
     uint32_t old_head = p.head_len;
     for (int i = 0; i < n; i++)
-        if (edit_one(&p, &actions[i]) != 0)
+        if (vs_edit_apply(&p, &actions[i]) != 0)
             return -1;
     if (p.frame_len > room)
         return -1;

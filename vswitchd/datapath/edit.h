@@ -24,6 +24,9 @@ int vs_edit_push_vlan(struct vs_packet *p, uint16_t tpid, uint16_t tci);
 int vs_edit_pop_vlan(struct vs_packet *p);
 int vs_edit_dec_ttl(struct vs_packet *p); /* 1: the TTL was 0 or 1, packet unchanged; 0: done; -1: not IP */
 int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl);
+/* Apply any editing action: 0; 1: dec_ttl or dec_mpls_ttl met 0 or 1, packet unchanged; -1: it does not fit the packet. Actions
+ * that edit nothing return 0. */
+int vs_edit_apply(struct vs_packet *p, const struct vs_action *a);
 /* The outer tag's TCI with VS_TCI_PRESENT, or 0 when untagged: what push_vlan copies and NORMAL asks for. */
 uint16_t vs_edit_outer_tci(const struct vs_packet *p);
 

@@ -7,7 +7,7 @@
  * metadata, so a match of OpenFlow is copied byte by byte. Absent fields are zero; unused blocks of a packet are zero too.
  *
  * VLANs: a TCI field with VS_TCI_PRESENT set is a tag, zero is no tag (as OFPVID_PRESENT). eth_type is the type after
- * at most two tags (OpenFlow 1.3.5, 7.2.3.7: "after VLAN tags").
+ * all tags (OpenFlow 1.3.5, 7.2.3.7: "after VLAN tags").
  * Shared seats: ipv4_src/ipv4_dst hold arp_spa/arp_tpa for ARP; tp_src/tp_dst hold type and code for ICMP and ICMPv6;
  * nd_sll/nd_tll share arp_sha/arp_tha. The prerequisites of OpenFlow keep them apart: a mask that covers a shared seat
  * also covers eth_type (and ip_proto).
@@ -23,6 +23,7 @@ enum {
     VS_TCI_PRESENT = 0x1000,
     VS_FRAG_ANY = 1,   /* ip_frag: a fragment */
     VS_FRAG_LATER = 2, /* ip_frag: not the first one; it has no L4 fields */
+    VS_TAGS_MORE = 4,  /* ip_frag: there is a third VLAN tag; no rule matches on it, pop_vlan asks */
     VS_KEY_WORDS = 22,
     VS_KEY_WORDS0 = 6, /* words of block 0 */
     VS_KEY_WORDS1 = 8,
@@ -60,8 +61,10 @@ struct vs_key {
     uint8_t metadata[8];
     uint8_t tunnel_id[8];
     uint8_t ipv6_exthdr[2];
-    uint8_t pad[6];
-    uint8_t regs[40]; /* seat of registers */
+    uint8_t pad[2];
+    uint8_t mpls_lse[4]; /* outermost label stack entry (RFC 3032, 2.1) */
+    uint8_t pbb_isid[4];
+    uint8_t regs[36]; /* seat of registers */
     VS_PARTIAL
 } VS_WORD_ALIGNED;
 VS_ASSERT_SIZE(struct vs_key, 176);
@@ -98,6 +101,10 @@ VS_ASSERT_SIZE(struct vs_key, 176);
     X(ND_TLL, arp_tha, 0, 48)                                                                                \
     X(TUNNEL_ID, tunnel_id, 0, 64)                                                                           \
     X(IPV6_EXTHDR, ipv6_exthdr, 0, 9)                                                                        \
+    X(MPLS_LABEL, mpls_lse, 12, 20)                                                                          \
+    X(MPLS_TC, mpls_lse, 9, 3)                                                                               \
+    X(MPLS_BOS, mpls_lse, 8, 1)                                                                              \
+    X(PBB_ISID, pbb_isid, 0, 24)                                                                             \
     X(IP_TTL, ip_ttl, 0, 8)                                                                                  \
     X(IP_FRAG, ip_frag, 0, 2)                                                                                \
     X(TCP_FLAGS, tcp_flags, 0, 12)                                                                           \

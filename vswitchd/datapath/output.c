@@ -6,6 +6,23 @@
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
+bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
+{
+    if (VS_UNLIKELY(atomic_load_explicit(&port->config, memory_order_relaxed) &
+                    (VS_PORT_DOWN | VS_PORT_NO_FWD)))
+        return false;
+    struct vs_txq *q = &c->tx[port->index];
+    if (!q->listed) {
+        q->listed = 1;
+        c->dirty[c->n_dirty++] = port;
+    }
+    q->pkts[q->n++] = p;
+    p->queued = (uint8_t)(p->queued + (p->queued < UINT8_MAX));
+    if (VS_UNLIKELY(q->n == VS_BATCH))
+        vs_core_flush_port(c, port);
+    return true;
+}
+
 void vs_core_flush_port(struct vs_core *c, struct vs_port *port)
 {
     struct vs_txq *q = &c->tx[port->index];
@@ -181,9 +198,11 @@ static int punt_frame(void *ctx, const uint8_t *frame, uint32_t len)
     return 0;
 }
 
-void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
-                          struct vs_packet *p, const struct vs_action *a, enum vs_punt_reason reason)
+void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
+                          struct vs_packet *orig, struct vs_packet *p, const struct vs_action *a,
+                          enum vs_punt_reason reason)
 {
+    (void)view; /* seat: OFPM_CONTROLLER */
     const struct vs_port *in = vs_bridge_port(b, orig->in_port);
     if (in != NULL && (atomic_load_explicit(&in->config, memory_order_relaxed) & VS_PORT_NO_PACKET_IN)) {
         orig->drop = VS_DROP_RX_NO_PACKET_IN;

@@ -71,6 +71,7 @@ struct vs_packet {
     uint8_t is_clone;
     uint32_t in_port; /* OpenFlow number of the port it came in by, host order */
     uint32_t hash;    /* of the masked key */
+    uint32_t queue;   /* set_queue: queue of the ports that it is output to */
     struct vs_seg segs[VS_MAX_SEGS];
     uint8_t buf[VS_HEADROOM + VS_HEAD_MAX];
 };
@@ -94,6 +95,7 @@ static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
     p->csum = p->gso_type = 0;
     p->gso_size = p->csum_start = p->csum_offset = p->gso_hdr_len = 0;
     p->depth = 0;
+    p->queue = 0;
     p->is_clone = 0;
 }
 #endif

@@ -43,7 +43,7 @@ static void set_write(struct action_set *set, const struct vs_rule *r, uint64_t 
             set->output_rule = r;
             set->output_metadata = metadata;
             break;
-        case VS_N_ACTIONS:
+        default:
             break;
         }
     }

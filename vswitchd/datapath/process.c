@@ -45,7 +45,7 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
     if (program == NULL) {
         vs_draft_count(d, 1, p->frame_len, c->now_ms);
         p->drop = d->drop;
-        vs_core_execute(c, b, p, d->actions, d->n_actions);
+        vs_core_execute(c, b, view, p, d->actions, d->n_actions);
         return NULL;
     }
     vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, view->ext, program);
@@ -71,8 +71,8 @@ static struct vs_program *find_program(struct vs_core *c, struct vs_scratch *s, 
 }
 
 /* Count and execute the packets that share a program. */
-static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_port *in,
-                      struct vs_packet **pkts, const struct vs_batch_group *g)
+static void run_group(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
+                      struct vs_port *in, struct vs_packet **pkts, const struct vs_batch_group *g)
 {
     struct vs_program *program = g->program;
     const struct vs_action *actions = vs_program_actions(program);
@@ -96,7 +96,7 @@ static void run_group(struct vs_core *c, const struct vs_bridge *b, struct vs_po
     for (unsigned i = 0; i < g->n; i++) {
         struct vs_packet *p = pkts[g->at[i]];
         p->drop = program->drop;
-        vs_core_execute(c, b, p, actions, program->n_actions);
+        vs_core_execute(c, b, view, p, actions, program->n_actions);
     }
 }
 
@@ -142,7 +142,7 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
         g->at[g->n++] = (uint8_t)i;
     }
     for (unsigned i = 0; i < n_groups; i++)
-        run_group(c, b, in, pkts, &s->groups[i]);
+        run_group(c, b, view, in, pkts, &s->groups[i]);
     vs_count(&c->stats.emc_hits, hits);
     vs_count(&c->stats.emc_misses, looked_up - hits);
 }

@@ -30,11 +30,11 @@ _SAME = (
     "in_port", "metadata", "eth_dst", "eth_src", "eth_type", "vlan_vid", "vlan_pcp", "ip_dscp", "ip_ecn",
     "ip_proto",
     "ipv4_src", "ipv4_dst", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src", "ipv6_dst",
-    "ipv6_flabel",
+    "ipv6_flabel", "ipv6_exthdr",
+    "mpls_label", "mpls_tc", "mpls_bos", "pbb_isid", "tunnel_id",
     "tcp_flags",
 )  # fmt: skip
-# OpenFlow field -> field of VS_KEY_FIELDS. Left out until their issue: MPLS, PBB, tunnel, in_phy_port, IPv6
-# extension headers.
+# OpenFlow field -> field of VS_KEY_FIELDS. in_phy_port is not there: see dp_match.
 KEY_FIELD: dict[Field, str] = {
     **{BY_NAME[name]: name.upper() for name in _SAME},
     **{
@@ -48,7 +48,7 @@ KEY_FIELD: dict[Field, str] = {
     BY_NAME["ipv6_nd_tll"]: "ND_TLL",
     BY_NAME["nw_ttl"]: "IP_TTL",
 }
-_NOT_SETTABLE = frozenset({"in_port", "metadata", "eth_type", "ip_proto", "tcp_flags"})
+_NOT_SETTABLE = frozenset({"in_port", "metadata", "eth_type", "ip_proto", "tcp_flags", "ipv6_exthdr"})
 
 
 def compile_shape(shape: Shape) -> tuple[tuple[str, int, int, int], ...]:
@@ -172,6 +172,15 @@ _MAKERS: dict[type[act.Action], Callable[[Any], dp.Action]] = {
     act.SetField: _set_field,
     act.PushVlan: lambda a: dp.push_vlan(a.ethertype),
     act.PopVlan: lambda _a: dp.pop_vlan(),
+    act.PushMpls: lambda a: dp.push_mpls(a.ethertype),
+    act.PopMpls: lambda a: dp.pop_mpls(a.ethertype),
+    act.PushPbb: lambda a: dp.push_pbb(a.ethertype),
+    act.PopPbb: lambda _a: dp.pop_pbb(),
+    act.SetMplsTtl: lambda a: dp.set_mpls_ttl(a.ttl),
+    act.DecMplsTtl: lambda _a: dp.dec_mpls_ttl(),
+    act.CopyTtlOut: lambda _a: dp.copy_ttl_out(),
+    act.CopyTtlIn: lambda _a: dp.copy_ttl_in(),
+    act.SetQueue: lambda a: dp.set_queue(a.queue_id),
     act.SetNwTtl: lambda a: dp.set_ttl(a.ttl),
     act.DecNwTtl: lambda _a: dp.dec_ttl(),
 }

@@ -75,9 +75,10 @@ class GroupTable:
             raise OFError(OFPGMFC.OUT_OF_GROUPS, f"at most {MAX_GROUPS} groups")
         _check_buckets(mod)
         group = self._checked(mod, had.created if had is not None else self._clock())
-        compiled = [compile_actions(bucket.actions) for bucket in mod.buckets]
+        compiled = [dp.BucketSpec(compile_actions(bucket.actions)) for bucket in mod.buckets]
         try:
             self._bridge.set_group(mod.group_id, int(mod.type), compiled)
+            self._bridge.commit()
         except dp.DatapathError as error:
             raise OFError(OFPGMFC.OUT_OF_BUCKETS, str(error)) from None
         self._groups[mod.group_id] = group
@@ -86,6 +87,7 @@ class GroupTable:
         """Remove all groups; the flows that use them must be gone."""
         for group in list(self._groups):
             self._remove(group)
+        self._bridge.commit()
 
     def users(self, group: int) -> int:
         """Return how many groups send to this one."""
@@ -126,6 +128,7 @@ class GroupTable:
         flows.commit()
         for number in doomed:
             self._remove(number)
+        self._bridge.commit()
 
     def _remove(self, group: int) -> None:
         del self._groups[group]

@@ -140,7 +140,8 @@ def test_output_then_edit_then_output(box: SwitchBox) -> None:
 
 
 def test_group_buckets_work_on_copies(box: SwitchBox) -> None:
-    box.bridge.set_group(1, 0, [(dp.set_field("ETH_DST", 1), dp.output(2)), (dp.output(3),)])
+    first = dp.BucketSpec((dp.set_field("ETH_DST", 1), dp.output(2)))
+    box.bridge.set_group(1, 0, [first, dp.BucketSpec((dp.output(3),))])
     box.rule(1, (), dp.group(1), dp.output(2))
     out = box.send(1, UDP_FRAME)
     assert out == {2: [b"\0\0\0\0\0\1" + UDP_FRAME[6:], UDP_FRAME], 3: [UDP_FRAME]}

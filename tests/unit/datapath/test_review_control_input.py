@@ -37,7 +37,10 @@ def test_the_last_table_is_reached(box: SwitchBox) -> None:
     assert box.send(1, FRAME) == {2: [FRAME]}
 
 
-@pytest.mark.parametrize("action", [{"type": 7, "arg": 200}, {"type": 2, "field": 500}, {"type": 8}])
+@pytest.mark.parametrize(
+    "action",
+    [{"type": 7, "arg": 200}, {"type": 2, "field": 500}, {"type": dp.lib.VS_ACT_RECIRC}, {"type": 999}],
+)
 @pytest.mark.parametrize("where", ["apply", "write", "group", "packet_out"])
 def test_actions_out_of_range(box: SwitchBox, action: dict[str, int], where: str) -> None:
     raw = dp.ffi.new("struct vs_action[1]", [action])
@@ -45,7 +48,8 @@ def test_actions_out_of_range(box: SwitchBox, action: dict[str, int], where: str
     if where == "packet_out":
         assert lib.vs_dp_packet_out(box.dp._dp, cdata, FRAME, len(FRAME), 1, raw, 1) < 0
     elif where == "group":
-        assert lib.vs_bridge_group_set(cdata, 1, 0, raw, dp.ffi.new("uint32_t[1]", [1]), 1) < 0
+        bucket = dp.ffi.new("struct vs_bucket_spec[1]", [{"n_actions": 1}])
+        assert lib.vs_bridge_group_set(cdata, 1, 0, raw, bucket, 1) < 0
     else:
         spec = dp.ffi.new("struct vs_rule_spec *")
         spec.goto_table = -1
