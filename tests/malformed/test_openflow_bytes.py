@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
 
-from of_strategies import ROWS, header, of_row
+from of_strategies import ROWS, header, of_row, whole
 
 from vswitchd.ofproto.codec import decode, encode, frame
 from vswitchd.ofproto.constants import OFPT
@@ -55,9 +55,7 @@ def test_random_bytes(data):
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(ROWS), st.binary(max_size=160))
 def test_random_bodies(row, body):
-    if isinstance(row.key, tuple):
-        body = struct.pack("!HH4x", row.key[1], 0) + body
-    harmless(header(row.type, body))
+    harmless(header(row.type, whole(row, body)))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
@@ -86,9 +84,7 @@ def test_mutated_messages(row, data):
 def test_a_body_of_zeros_ends(row):
     """An element whose length is zero is where a parser would loop."""
     for size in (*range(200), 65535 - 16):
-        body = bytes(size)
-        if isinstance(row.key, tuple):
-            body = struct.pack("!HH4x", row.key[1], 0) + body
+        body = whole(row, bytes(size))
         harmless(header(row.type, body[:65527]))
 
 

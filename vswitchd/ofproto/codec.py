@@ -12,6 +12,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vswitchd.ofproto import bundle_messages as _bundle_messages  # noqa: F401  # fills the registry
 from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFP_MAX_LEN, OFP_VERSION_13, OFPMPF, OFPT
 from vswitchd.ofproto.errors import OFP_ERROR_DATA_MIN, OFPBRC, EncodeError, OFError
 from vswitchd.ofproto.messages import EchoReply, EchoRequest, Error, Hello
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("!BBHI")
 _MULTIPART = struct.Struct("!HH4x")
+_EXPERIMENTER = struct.Struct("!II")
 _MULTIPART_HEADER_LEN = OFP_HEADER_LEN + _MULTIPART.size
 _MULTIPART_TYPES = (OFPT.MULTIPART_REQUEST, OFPT.MULTIPART_REPLY)
 _UNFIT = (struct.error, OverflowError, TypeError, AttributeError, ValueError)
@@ -76,6 +78,11 @@ def _decode(data: bytes, version: int) -> tuple[int, Message]:
             raise OFError(OFPBRC.BAD_MULTIPART, f"multipart type {part}")
         return xid, row.read(rd, flags)
     row = rows.get(kind)
+    if kind == OFPT.EXPERIMENTER and rd.end - rd.pos >= _EXPERIMENTER.size:
+        known = rows.get((kind, *_EXPERIMENTER.unpack_from(data, rd.pos)))
+        if known is not None:
+            rd.skip(_EXPERIMENTER.size)
+            row = known
     if row is None:
         raise OFError(OFPBRC.BAD_TYPE, f"message type {kind}")
     return xid, row.read(rd)
@@ -96,7 +103,7 @@ def encode(msg: Message, xid: int, version: int = OFP_VERSION_13) -> bytes:
     shared = msg.__class__ in _SHARED
     row = _row(msg, OFP_VERSION_13 if shared else version)
     try:
-        body = row.body.write(msg, version)
+        body = row.prefix + row.body.write(msg, version)
         if isinstance(msg, (MultipartRequest, MultipartReply)):
             body = _MULTIPART.pack(row.part, msg.flags) + body
         head = msg.version if isinstance(msg, Hello) else version

@@ -28,6 +28,7 @@ OFPVID_NONE = 0x0000
 OFPTT_MAX = 0xFE
 OFPTT_ALL = 0xFF
 U64_MAX = 0xFFFFFFFFFFFFFFFF
+ONF_EXPERIMENTER = 0x4F4E4600
 
 
 def name_of(kind: type[IntEnum], value: int) -> str:
@@ -377,3 +378,30 @@ class OFPXMC(IntEnum):
     NXM_1 = 0x0001
     OPENFLOW_BASIC = 0x8000
     EXPERIMENTER = 0xFFFF
+
+
+class OFPBCT(IntEnum):
+    """Bundle control types (ONF extension 230)."""
+
+    OPEN_REQUEST = 0
+    OPEN_REPLY = 1
+    CLOSE_REQUEST = 2
+    CLOSE_REPLY = 3
+    COMMIT_REQUEST = 4
+    COMMIT_REPLY = 5
+    DISCARD_REQUEST = 6
+    DISCARD_REPLY = 7
+
+
+class OFPBF(IntFlag):
+    """Bundle flags (ONF extension 230)."""
+
+    ATOMIC = 1 << 0
+    ORDERED = 1 << 1
+
+
+class ONFT(IntEnum):
+    """The ONF's experimenter types for 1.3 (ONF extension 230)."""
+
+    BUNDLE_CONTROL = 2300
+    BUNDLE_ADD = 2301

@@ -215,6 +215,27 @@ class OFPTFFC(IntEnum):
     EPERM = 5
 
 
+class OFPBFC(IntEnum):
+    """Bundle failed (ONF extension 230): codes of the ONF's experimenter error."""
+
+    UNKNOWN = 2300
+    EPERM = 2301
+    BAD_ID = 2302
+    BUNDLE_EXIST = 2303
+    BUNDLE_CLOSED = 2304
+    OUT_OF_BUNDLES = 2305
+    BAD_TYPE = 2306
+    BAD_FLAGS = 2307
+    MSG_BAD_LEN = 2308
+    MSG_BAD_XID = 2309
+    MSG_UNSUP = 2310
+    MSG_CONFLICT = 2311
+    MSG_TOO_MANY = 2312
+    MSG_FAILED = 2313
+    TIMEOUT = 2314
+    BUNDLE_IN_PROGRESS = 2315
+
+
 CODES: dict[OFPET, type[IntEnum]] = {
     OFPET.HELLO_FAILED: OFPHFC,
     OFPET.BAD_REQUEST: OFPBRC,
@@ -230,6 +251,7 @@ CODES: dict[OFPET, type[IntEnum]] = {
     OFPET.ROLE_REQUEST_FAILED: OFPRRFC,
     OFPET.METER_MOD_FAILED: OFPMMFC,
     OFPET.TABLE_FEATURES_FAILED: OFPTFFC,
+    OFPET.EXPERIMENTER: OFPBFC,
 }
 _TYPE_OF = {codes: kind for kind, codes in CODES.items()}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from vswitchd.ofproto.constants import OFP_VERSION_13, OFPXMC
+from vswitchd.ofproto.constants import OFP_VERSION_13, OFPXMC, ONF_EXPERIMENTER
 
 ETH_IPV4 = 0x0800
 ETH_IPV6 = 0x86DD
@@ -161,7 +161,6 @@ def _row(rank: int, row: tuple[int, str, int, str, tuple[Prereq, ...], Form, tup
     return Field(name, number, bits, size, "M" in flags, "S" in flags, prereqs, form, texts, rank=rank)
 
 
-ONF_EXPERIMENTER = 0x4F4E4600
 # So that nw_ttl= and tcp_flags= can be said in OpenFlow 1.3, as ovs-ofctl sends them: Nicira's field and the
 # ONF's extension for 1.3 (other fields of Open vSwitch's own are a later issue).
 _NX = (

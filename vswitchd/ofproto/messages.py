@@ -20,9 +20,10 @@ from vswitchd.ofproto.constants import (
     OFPP,
     OFPR,
     OFPT,
+    ONF_EXPERIMENTER,
     U64_MAX,
 )
-from vswitchd.ofproto.errors import OFError, error_name
+from vswitchd.ofproto.errors import OFPET, OFError, error_name
 from vswitchd.ofproto.hello import HEADER_VERSION, HELLO_ELEMENTS
 from vswitchd.ofproto.instructions import INSTRUCTIONS, Instruction
 from vswitchd.ofproto.oxm import MATCH, Match
@@ -68,7 +69,8 @@ class Error(Message):
     @classmethod
     def of(cls, error: OFError) -> Error:
         """Build the answer to a refused message (its xid is `error.xid`)."""
-        return cls(error.type, error.code, error.data)
+        who = ONF_EXPERIMENTER.to_bytes(4, "big") if error.type == OFPET.EXPERIMENTER else b""
+        return cls(error.type, error.code, who + error.data)
 
     @property
     def name(self) -> str:

@@ -6,12 +6,13 @@ A row is added by the decorator above each message class, so class and row stand
     @dataclass(frozen=True, slots=True)
     class RoleRequest(Message): ...
 
-Multipart bodies are rows too, under (type, multipart type). `BY_KEY[version]` and
-`BY_CLASS[version]` find a row.
+Multipart bodies are rows too, under (type, multipart type), and messages of experimenters that we know, under
+(type, experimenter, experimenter's type). `BY_KEY[version]` and `BY_CLASS[version]` find a row.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,8 +20,9 @@ from typing import Any, TypeVar
 from vswitchd.ofproto.constants import OFP_VERSION_13, OFPT
 from vswitchd.ofproto.wire import Codec, Layout, Pad, Reader
 
+_EXPERIMENTER = struct.Struct("!II")
 M = TypeVar("M", bound="type[Message]")
-Key = int | tuple[int, int]
+Key = int | tuple[int, int] | tuple[int, int, int]
 Check = Callable[[Any], None]
 
 
@@ -32,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message in one version: `key` is its type, or (type, multipart type)."""
+    """One message in one version; `key` as in the module's text."""
 
     key: Key
     cls: type[Message]
@@ -48,6 +50,13 @@ class Row:
     def part(self) -> int:
         """The multipart type."""
         return self.key[1] if isinstance(self.key, tuple) else 0
+
+    @property
+    def prefix(self) -> bytes:
+        """What stands between the header and the body of an experimenter's message that we know."""
+        return (
+            _EXPERIMENTER.pack(*self.key[1:]) if isinstance(self.key, tuple) and len(self.key) == 3 else b""
+        )
 
     def read(self, rd: Reader, flags: int | None = None) -> Message:
         """Read the body (all of it) and check the values."""
@@ -68,14 +77,16 @@ ANY_VERSION = (OFPT.HELLO, OFPT.ERROR, OFPT.ECHO_REQUEST, OFPT.ECHO_REPLY)
 
 
 def message(
-    kind: int | tuple[int, int], fmt: str = "", *parts: Codec | Pad, text: tuple[str, ...] = (),
-    versions: tuple[int, ...] = (OFP_VERSION_13,), check: Check | None = None,
+    kind: Key, fmt: str = "", *parts: Codec | Pad, text: tuple[str, ...] = (),
+    versions: tuple[int, ...] = (OFP_VERSION_13,), check: Check | None = None, layout: type[Layout] = Layout,
 ) -> Callable[[M], M]:  # fmt: skip
     """Add a message class to the table; `check` raises OFError for values that this version cannot mean."""
 
     def add(cls: M) -> M:
-        extra = 1 if isinstance(kind, tuple) else 0  # the flags of a multipart message, its last field
-        row = Row(kind, cls, Layout(cls, fmt, *parts, text=text, extra=extra), check)
+        extra = (
+            1 if isinstance(kind, tuple) and len(kind) == 2 else 0
+        )  # the flags of a multipart message, its last field
+        row = Row(kind, cls, layout(cls, fmt, *parts, text=text, extra=extra), check)
         for version in versions:
             BY_KEY.setdefault(version, {})[kind] = row
             BY_CLASS.setdefault(version, {})[cls] = row

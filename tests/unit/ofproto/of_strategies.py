@@ -6,7 +6,16 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from vswitchd.ofproto import actions, codec, constants, hello, instructions, oxm, tablefeatures, wire  # noqa: F401
+from vswitchd.ofproto import (
+    actions,
+    bundle_messages,
+    codec,
+    hello,
+    instructions,
+    oxm,
+    tablefeatures,
+    wire,
+)
 from vswitchd.ofproto.constants import OFP_VERSION_13, OFPIT, OFPMF, OFPTFPT
 from vswitchd.ofproto.fields import BY_NAME, FIELDS
 from vswitchd.ofproto.messages import FlowMod, GroupMod, Hello, MeterMod, RoleRequest, SetConfig
@@ -131,6 +140,9 @@ def of_codec(part, step=1, size=0):
         return st.sampled_from(range(4)).flatmap(
             lambda n: st.binary(min_size=start + n * step, max_size=start + n * step)
         )
+    if isinstance(part, bundle_messages._Bundled):
+        inner = st.sampled_from([row for row in ROWS if row.type not in bundle_messages._NEVER])
+        return st.builds(bundle_messages.Bundled, st.just(1), inner.flatmap(of_row))
     if isinstance(part, wire.ListOf):
         inner = of_codec(part.element)
         if part is instructions.INSTRUCTIONS:
@@ -152,6 +164,8 @@ def of_codec(part, step=1, size=0):
         return st.integers(0, 255)
     if isinstance(part, tablefeatures.TablePropertyCodec):
         return properties()
+    if part.cls is bundle_messages.BundleProperty:
+        return st.builds(bundle_messages.BundleProperty, ints(16), st.binary(max_size=9))
     if part.cls is actions.SetField:
         settable = [row for row in FIELDS if row.settable]
         return st.sampled_from(settable).flatmap(
@@ -179,9 +193,21 @@ def properties(draw):
 def of_row(row):
     """Messages of one row of the table."""
     body = of_layout(row.body)
-    if isinstance(row.key, tuple):
+    if isinstance(row.key, tuple) and len(row.key) == 2:
         return st.builds(lambda msg, more: codec.replace(msg, flags=more), body, st.integers(0, 1))
     return body
+
+
+def xid_of(msg, other):
+    """The xid to encode a message with: a bundle-add has that of the message within."""
+    return msg.bundled.xid if isinstance(msg, bundle_messages.BundleAdd) else other
+
+
+def whole(row, body):
+    """A body of a row with what stands between header and body."""
+    if isinstance(row.key, tuple) and len(row.key) == 2:
+        return struct.pack("!HH4x", row.key[1], 0) + body
+    return row.prefix + body
 
 
 def any_message():
