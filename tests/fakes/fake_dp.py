@@ -30,7 +30,7 @@ class FakePortHandle:
 
 
 class FakeBridge:
-    """Rules by id; `visible()` is what packets would see: it changes at commit only."""
+    """Rules and groups by id; `visible()` is what packets would see: it changes at commit only."""
 
     def __init__(self, name="br0"):
         self.name = name
@@ -42,11 +42,13 @@ class FakeBridge:
         self.retired = []
         self.commits = 0
         self.groups = {}
+        self.shown_groups = {}
         self.sent = []
         self.frag_drop = False
-        self.fail_add = None
+        self.fail_add = self.fail_commit = None
         self._next = 0
-        self._gone = []
+        self._gone = {}
+        self._undone = []
 
     def add_rule(self, spec):
         if self.fail_add is not None:
@@ -56,14 +58,27 @@ class FakeBridge:
         return self._next
 
     def remove_rule(self, rule):
-        del self.rules[rule]
-        self._gone.append(rule)
+        self._gone[rule] = self.rules.pop(rule)
 
     def commit(self):
+        if self._next == self.seen and not self._gone and self.groups == self.shown_groups:
+            return
+        if self.fail_commit is not None:
+            raise self.fail_commit
         self.commits += 1
         self.seen = self._next
-        self.retired += self._gone
-        self._gone = []
+        self.retired += [*self._gone, *self._undone]
+        self._gone, self._undone = {}, []
+        self.shown_groups = dict(self.groups)
+
+    def rollback(self):
+        staged = [rule for rule in self.rules if rule > self.seen]
+        self._undone += staged + [rule for rule in self._gone if rule > self.seen]
+        self.rules = {rule: spec for rule, spec in self.rules.items() if rule <= self.seen}
+        self.rules |= {rule: spec for rule, spec in self._gone.items() if rule <= self.seen}
+        self._gone = {}
+        self.seen = self._next
+        self.groups = dict(self.shown_groups)
 
     def visible(self):
         return {rule: spec for rule, spec in self.rules.items() if rule <= self.seen}
@@ -89,7 +104,7 @@ class FakeBridge:
         return {0: (7, 5)}
 
     def set_group(self, group, kind, buckets):
-        self.groups[group] = (kind, buckets)
+        self.groups[group] = (kind, [bucket.actions for bucket in buckets])
 
     def remove_group(self, group):
         del self.groups[group]

@@ -166,7 +166,7 @@ def test_packet_out_to_the_tables_sees_flows_before_it(switch, peer):
         (m.PacketOut(data=FRAME[:13]), "OFPBRC_BAD_PACKET"),
         (m.PacketOut(actions=(act.Output(0),), data=FRAME), "OFPBAC_BAD_OUT_PORT"),
         (m.PacketOut(actions=(act.Group(3),), data=FRAME), "OFPBAC_BAD_OUT_GROUP"),
-        (m.PacketOut(actions=(act.CopyTtlIn(),), data=FRAME), "OFPBAC_BAD_TYPE"),
+        (m.PacketOut(actions=(act.ExperimenterAction(7),), data=FRAME), "OFPBAC_BAD_EXPERIMENTER"),
         (m.PacketOut(in_port=OFPP.ANY, data=FRAME), None),
         (m.PacketOut(data=FRAME), None),
     ],
