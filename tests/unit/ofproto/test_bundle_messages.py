@@ -43,7 +43,7 @@ def test_properties_stand_behind_a_padded_message():
     wire = encode(add, 7)
     assert wire[24 + 27 : 24 + 32] == bytes(5)
     assert decode(wire) == (7, add)
-    refused(wire[:-20] + struct.pack("!HH", 0xFFFF, 3) + wire[-16:], OFPBRC.BAD_LEN)
+    refused(wire[:-16] + struct.pack("!HH", 0xFFFF, 3) + wire[-12:], OFPBRC.BAD_LEN)
 
 
 def test_the_message_within_is_checked():
