@@ -1,44 +1,20 @@
 """Ryu 4.34's simple_switch_13, unmodified, teaches the switch; hosts ping; then it dies (fail mode) and comes back."""
 
 import re
-from pathlib import Path
 
 import pytest
 from peers import need
 from peers.netns import NetNs, unique
-from peers.proc import Child, run
-from peers.switch import Switch, free_tcp_port
+from peers.ryu_controller import Ryu, flows_of, need_ryu
+from peers.switch import Switch
 from peers.wait import until
 
 pytestmark = [pytest.mark.interop, pytest.mark.root]
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv-ryu/bin/python"
 TABLE_MISS = r"priority=0 actions=CONTROLLER:65535"
 NORMAL = r"priority=0 actions=NORMAL"
 LEARNED = r"priority=1,in_port=\d,dl_src=\S+,dl_dst=\S+ actions=output:\d"
 PROBE_MS = 1000
-
-
-class Ryu:
-    """ryu-manager with simple_switch_13 on a port of the loopback."""
-
-    def __init__(self, place):
-        self.port = free_tcp_port()
-        self._place = place
-        self._child = None
-        self._starts = 0
-
-    def start(self):
-        self._starts += 1
-        words = [PYTHON, ROOT / "tests/peers/ryu_manager.py", "--ofp-listen-host", "127.0.0.1"]
-        words += ["--ofp-tcp-listen-port", str(self.port), "ryu.app.simple_switch_13"]
-        self._child = Child(words, self._place / f"ryu{self._starts}.log")
-
-    def kill(self):
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
 
 
 class World:
@@ -47,11 +23,11 @@ class World:
     def __init__(self, place, switch, stack, mode):
         self.switch = switch
         self.bridge = unique("ry")
-        self.ryu = Ryu(place)
+        self.ryu = Ryu(place, "ryu.app.simple_switch_13")
         stack.callback(self.ryu.kill)
         switch.vsctl(
             "add-br", self.bridge, "--", "set-fail-mode", self.bridge, mode,
-            "--", "set-controller", self.bridge, f"tcp:127.0.0.1:{self.ryu.port}",
+            "--", "set-controller", self.bridge, self.ryu.target,
         )  # fmt: skip
         switch.vsctl("set", "Controller", self.bridge, f"inactivity_probe={PROBE_MS}", "max_backoff=1000")
         self.hosts = []
@@ -62,9 +38,7 @@ class World:
 
     def flows(self):
         """All flows without counters, one a line."""
-        words = ["ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "--no-names", "dump-flows"]
-        text = run([*words, f"unix:{self.switch.run_dir}/{self.bridge}.mgmt"]).stdout
-        return [line.strip() for line in text.splitlines() if "actions=" in line]
+        return flows_of(self.switch.run_dir / f"{self.bridge}.mgmt")
 
     def has(self, pattern):
         return any(re.fullmatch(pattern, flow) for flow in self.flows())
@@ -90,8 +64,7 @@ class World:
 def world(place, stack):
     need.need_root()
     need.need_program("ovs-ofctl", "ip", "ping", "ethtool", "setpriv")
-    if not PYTHON.exists():
-        need.missing(f"{PYTHON} is missing: run tests/peers/ryu_venv.sh")
+    need_ryu()
     with Switch(place / "state") as switch, stack:
         yield lambda mode: World(place, switch, stack, mode)
 
