@@ -1,12 +1,13 @@
 #!/bin/bash
-# Install the real peers that the interop tests and the benchmark drive, on Debian 12, by apt alone.
+# Install the real peers that the interop tests and the benchmark drive, on Debian 12, by apt (and pip, for faucet).
 #
 #   tests/peers/install.sh            install what is missing (a second run does nothing and takes under 2 s)
 #   VS_PEERS=DIR                      where the big artefacts go (default /var/tmp/vswitchd-peers); never into the tree
 #   VS_HUGEPAGES=N                    2 MB pages for the DPDK peers (default 1024; 0 = leave alone)
 #
-# Packages go where apt puts them (needs root). QEMU 10 (bookworm-backports) and a Debian kernel are only unpacked
-# into VS_PEERS, beside whatever the system has: Debian 12's own QEMU 7.2 crashes with vhost-user + MSI-X without KVM.
+# Packages go where apt puts them (needs root). QEMU 10 (bookworm-backports), a Debian kernel, ovs-testcontroller and
+# Mininet are only unpacked into VS_PEERS, beside whatever the system has: Debian 12's own QEMU 7.2 crashes with
+# vhost-user + MSI-X without KVM, and packages of controllers start services.
 # Whatever cannot be had is named on standard output with the reason; the exit code is 0 as long as the rest stands,
 # because a test that misses its peer says so itself (and fails where VS_REQUIRE_PEERS=1).
 set -u
@@ -152,6 +153,30 @@ build_initramfs() {
   done
 }
 
+install_tools() {
+  local dir=$PEERS/tools deb names='openvswitch-testcontroller mininet iperf net-tools'
+  [ -e "$PEERS/tools.ok" ] && return
+  say "unpacking ovs-testcontroller and Mininet into $dir"
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  # shellcheck disable=SC2086
+  if ! private_download bookworm $names; then
+    skip "ovs-testcontroller and Mininet: the download failed"
+    return
+  fi
+  for deb in $names; do
+    dpkg -x "$(echo "$PEERS/apt/debs/$deb"_*.deb)" "$dir" || return
+    rm -f "$PEERS/apt/debs/$deb"_*.deb
+  done
+  touch "$PEERS/tools.ok"
+}
+
+install_faucet() {
+  [ -e "$PEERS/faucet/.complete" ] || say "setting up faucet in $PEERS/faucet"
+  "$HERE/faucet_venv.sh" "$PEERS/faucet" >"$PEERS/faucet.log" 2>&1 ||
+    skip "faucet: $(tail -1 "$PEERS/faucet.log") (log: $PEERS/faucet.log)"
+}
+
 set_hugepages() {
   local want=${VS_HUGEPAGES:-1024} have file=/proc/sys/vm/nr_hugepages
   [ "$want" = 0 ] && return
@@ -188,8 +213,11 @@ if [ -w "$PEERS" ]; then
   install_qemu
   install_kernel
   build_initramfs
-elif [ ! -e "$PEERS/qemu10.ok" ] || [ ! -e "$PEERS/kernel.ok" ] || [ ! -e "$PEERS/initramfs.cpio" ]; then
-  skip "QEMU 10 and its guest: $PEERS is not complete and cannot be written; set VS_PEERS to a directory of yours"
+  install_tools
+  install_faucet
+elif [ ! -e "$PEERS/qemu10.ok" ] || [ ! -e "$PEERS/kernel.ok" ] || [ ! -e "$PEERS/initramfs.cpio" ] ||
+  [ ! -e "$PEERS/tools.ok" ] || [ ! -e "$PEERS/faucet/.complete" ]; then
+  skip "QEMU 10 and its guest, controllers, Mininet: $PEERS is not complete and cannot be written; set VS_PEERS to a directory of yours"
 fi
 set_hugepages
 mount_hugetlbfs
