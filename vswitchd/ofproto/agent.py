@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vswitchd.ofproto.bundles import Budget
 from vswitchd.ofproto.constants import OFPCR, OFPPR, OFPR
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_store import FlowStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vswitchd.ofproto.flow_table import FlowEntry
     from vswitchd.ofproto.registry import Message
     from vswitchd.ofproto.structures import Port
+    from vswitchd.ofproto.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,10 @@ class Agent:
         self.frag_flags = 0
         self.generation: int | None = None
         self.punts = 0
+        self.bundle_budget = Budget()
+        self.transaction: Transaction | None = None
+        self.waiting: set[Callable[[], None]] = set()
+        """Called when the transaction ends, once."""
         self._ttl_punt = False
         self.primary_connected: Callable[[], None] = _nobody_waits
         self._datapath = datapath
@@ -76,8 +82,27 @@ class Agent:
         return None
 
     def commit(self) -> None:
-        """Show all flow-mods so far to packets."""
+        """Show all flow-mods so far to packets; those of a transaction wait for its end."""
         self.flows.commit()
+
+    def busy_for(self, session: Session) -> bool:
+        """Whether the requests of a connection have to wait for another one's transaction."""
+        return self.transaction is not None and self.transaction.session is not session
+
+    def settle(self) -> None:
+        """Run the transaction, if there is one, to its end now: somebody is about to change the flows."""
+        if self.transaction is not None:
+            for _ in self.transaction.job or ():
+                pass
+
+    def leave(self, session: Session) -> None:
+        """Forget a connection that ended; what it had half done is taken back."""
+        if self.transaction is not None and self.transaction.session is session:
+            self.transaction.rollback()
+        session.bundles.discard_all()
+        if session in self.sessions:
+            self.sessions.remove(session)
+            self.watch_ttl()
 
     def harvest(self) -> None:
         """Make counters exact up to now."""
@@ -107,7 +132,14 @@ class Agent:
             self._port_status(OFPPR.MODIFY, new)
 
     def modify_port(self, mod: PortMod) -> None:
-        """Carry out a port-mod."""
+        """Carry out a port-mod; one of a transaction is only checked, and done at its end."""
+        self.ports.check(mod)
+        if self.transaction is not None:
+            self.transaction.afterwards(lambda: self._modify_port(mod))
+        else:
+            self._modify_port(mod)
+
+    def _modify_port(self, mod: PortMod) -> None:
         new = self.ports.modify(mod)
         if new is not None:
             self._port_status(OFPPR.MODIFY, new)
@@ -136,12 +168,15 @@ class Agent:
 
     def flush(self) -> None:
         """Remove all flows and groups without telling anybody (ovs-vswitchd.conf.db(5), fail_mode)."""
+        self.settle()
         self.flows.flush()
-        self.flows.commit()
         self.groups.flush()
+        self.flows.commit()
 
     def tick(self) -> None:
-        """Expire flow entries and tell removals. Call some times a second."""
+        """Expire flow entries and tell removals, end idle bundles. Call some times a second."""
+        if self.transaction is not None:
+            return
         next_expiry = self.flows.next_expiry()
         now = self.clock()
         if next_expiry is not None and next_expiry <= now:

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vswitchd.ofproto import bundle_requests
 from vswitchd.ofproto import requests as _requests  # noqa: F401  # fills agent.HANDLERS
 from vswitchd.ofproto import stats_requests as _stats_requests  # noqa: F401
 from vswitchd.ofproto.connection import Connection, Ready, Request
@@ -61,6 +62,8 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._job: Job | None = None
+        self._parked: Request | None = None
+        """A request that waits for another connection's transaction."""
         self._full = False
         self._not_reading = False
         self._scheduled = False
@@ -95,6 +98,8 @@ class Channel(asyncio.Protocol):
         """Probe; call some times a second."""
         if self._connection is not None:
             self._connection.tick()
+            if self.session is not None:
+                bundle_requests.expire(self.session)
             self._flush()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,10 +139,9 @@ class Channel(asyncio.Protocol):
         else:
             reason = connection.closed or "connection closed by peer"
         connection.close(reason)
-        self._connection = self._transport = self._job = None
-        if self.session in self._agent.sessions:
-            self._agent.sessions.remove(self.session)
-            self._agent.watch_ttl()
+        self._connection = self._transport = self._job = self._parked = None
+        if self.session is not None:
+            self._agent.leave(self.session)
         self._gone(self, reason)
 
     def pause_writing(self) -> None:
@@ -181,7 +185,8 @@ class Channel(asyncio.Protocol):
     def _slice(self, connection: Connection) -> bool:
         """Return whether there is more to do at once."""
         deadline = time.perf_counter() + SLICE_SECONDS
-        while not self._full and connection.closed is None:
+        # A transaction goes on even where the peer takes no answers: others wait for its end.
+        while connection.closed is None and not (self._full and not self._in_transaction()):
             if self._job is not None:
                 piece = next(self._job, None)
                 if piece is None:
@@ -195,20 +200,33 @@ class Channel(asyncio.Protocol):
                 return True
         return False
 
+    def _in_transaction(self) -> bool:
+        return (
+            self._job is not None
+            and self._agent.transaction is not None
+            and self._job is self._agent.transaction.job
+        )
+
     def _one(self, connection: Connection) -> bool:
-        """Answer one request; False if there is none."""
-        event = connection.next()
+        """Answer one request; False if there is none, or it has to wait."""
+        event = self._parked or connection.next()
+        self._parked = None
         if isinstance(event, Ready):
             self.session = Session(
                 connection,
                 self.config.peer,
                 primary=self.config.primary,
                 enable_async=self.config.enable_async,
+                budget=self._agent.bundle_budget,
             )
             self._agent.sessions.append(self.session)
             self._opened(self)
         elif isinstance(event, Request):
             assert self.session is not None
+            if self._agent.busy_for(self.session):
+                self._parked = event
+                self._agent.waiting.add(self._schedule)
+                return False
             self._job = self._agent.request(self.session, event)
         elif event is not None:
             log.info("%s: refused: %s", self.config.peer, event.error)

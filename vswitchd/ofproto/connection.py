@@ -86,7 +86,7 @@ class Connection:
         self.dropped = 0
         self.idle = False
         self.wake: Callable[[], None] = _nobody
-        self._clock = clock
+        self.clock = clock
         self._versions = versions
         self._backlog = backlog
         self._input = bytearray()
@@ -106,7 +106,7 @@ class Connection:
         """Take bytes from the peer."""
         if self.closed is None:
             self._input += data
-            self._heard = self._clock()
+            self._heard = self.clock()
             self.idle = False
 
     def next(self) -> Event | None:
@@ -156,6 +156,11 @@ class Connection:
         error.xid = request.xid
         self._answer(error)
 
+    def tell_error(self, error: OFError) -> None:
+        """Queue an OFPT_ERROR with the xid and data that the error has."""
+        if self.closed is None:
+            self._answer(error)
+
     def take_output(self) -> bytes:
         """Return the bytes to write and forget them."""
         data = b"".join(self._output)
@@ -173,16 +178,16 @@ class Connection:
         """Probe a silent peer, give up on one that stays silent (inactivity_probe of table Controller)."""
         if self.closed is not None:
             return
-        silent = self._clock() - self._heard
+        silent = self.clock() - self._heard
         if self.version is None:
             if silent >= HELLO_SECONDS:
                 self.close(f"no hello within {HELLO_SECONDS:g} s")
         elif self.probe and not self.idle:
             if silent >= self.probe:
                 self.idle = True
-                self._probed = self._clock()
+                self._probed = self.clock()
                 self.send(EchoRequest())
-        elif self.probe and self._clock() - self._probed >= self.probe:
+        elif self.probe and self.clock() - self._probed >= self.probe:
             self.close(f"no response to inactivity probe after {self.probe:g} s")
 
     def _hello(self, data: bytes) -> Event | None:

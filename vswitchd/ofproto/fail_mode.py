@@ -97,6 +97,7 @@ class FailMode:
         entry, self._open = self._open, None
         if entry is not None:
             log.warning("no longer failing open")
+            self._agent.settle()
             if entry.reason is None and entry.program.instructions == _ADD_NORMAL.instructions:
                 flows = self._agent.flows
                 flows.apply(FlowMod(command=OFPFC.DELETE_STRICT, priority=0))

@@ -2,12 +2,14 @@
 
 Changes are staged; `commit()` shows all of them to packets at once. A changed entry gets a new rule; the old
 one's last counts arrive later (`reap()`) and are added to the entry's, and only then is its removal told
-(7.4.2: final counters). Thread: control.
+(7.4.2: final counters). Between `begin()` and `keep()` or `take_back()` nothing is shown, and every change
+notes how to undo it (a bundle is all or nothing). Thread: control.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto.action_checks import check_consistent, check_groups, check_ports
@@ -53,7 +55,7 @@ class FlowStore:
         self._clock = clock
         self._groups = groups
         self._removed = removed
-        self._dirty = False
+        self._undo: list[Callable[[], None]] | None = None
         self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
         self._expiry = Expiry()
 
@@ -86,10 +88,26 @@ class FlowStore:
         return None
 
     def commit(self) -> None:
-        """Show everything staged to packets at once. Cheap when there is nothing."""
-        if self._dirty:
+        """Show everything staged to packets at once; not between `begin()` and its end. Cheap when nothing is."""
+        if self._undo is None:
             self._bridge.commit()
-            self._dirty = False
+
+    def begin(self) -> None:
+        """Show what is staged; what follows is kept or taken back as a whole."""
+        self.commit()
+        self._undo = []
+
+    def keep(self) -> None:
+        """Show all changes since `begin()`. DatapathError: out of memory, and nothing has changed."""
+        self._bridge.commit()
+        self._undo = None
+
+    def take_back(self) -> None:
+        """Be as at `begin()`; what else is staged in the datapath is forgotten too."""
+        steps, self._undo = self._undo or [], None
+        while steps:
+            steps.pop()()
+        self._bridge.rollback()
 
     def counters(self, entry: FlowEntry) -> Counters:
         """Return an entry's counters up to the last harvest."""
@@ -187,6 +205,8 @@ class FlowStore:
             entry.rule = self._add_rule(sub, entry, program, mod.cookie)
             self.tables.insert(sub, entry)
             self._note_groups(entry, program)
+            if self._undo is not None:
+                self._undo.append(partial(self._uninsert, entry))
         else:
             # An identical entry is cleared and the new one takes its counters, unless RESET_COUNTS (6.4).
             self._swap(sub, entry, program, mod.cookie, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
@@ -207,7 +227,9 @@ class FlowStore:
 
     def _swap(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int, *, reset: bool) -> None:
         old = entry.rule
-        entry.rule = self._add_rule(sub, entry, program, cookie)
+        rule = self._add_rule(sub, entry, program, cookie)
+        self._remember(entry)
+        entry.rule = rule
         self._bridge.remove_rule(old)
         if reset:
             entry.packets = entry.bytes = 0
@@ -235,11 +257,9 @@ class FlowStore:
             program.write, program.clear, program.metadata, program.goto,
         )  # fmt: skip
         try:
-            rule = self._bridge.add_rule(spec)
+            return self._bridge.add_rule(spec)
         except dp.DatapathError as error:
             raise OFError(OFPFMFC.TABLE_FULL, str(error)) from None
-        self._dirty = True
-        return rule
 
     def _delete_in_turns(self, entries: Iterable[FlowEntry]) -> Iterator[bytes]:
         for done, entry in enumerate(entries, 1):
@@ -252,12 +272,12 @@ class FlowStore:
             self._forget(entry, reason, final=entry.wants_removed)
 
     def _forget(self, entry: FlowEntry, reason: int, *, final: bool) -> None:
+        self._remember(entry)
         self.tables.remove(entry)
         self._drop_groups(entry)
         entry.reason = reason
         entry.timer = self._clock()
         self._bridge.remove_rule(entry.rule)
-        self._dirty = True
         if final:
             self._waiting[entry.rule] = (entry, 0, 0)
             entry.carried += (entry.rule,)
@@ -273,3 +293,30 @@ class FlowStore:
                 users.discard(entry)
                 if not users:
                     del self.group_users[group]
+
+    def _remember(self, entry: FlowEntry) -> None:
+        """Note how to make an entry again what it is now."""
+        if self._undo is not None:
+            was = [getattr(entry, name) for name in FlowEntry.__slots__]
+            waiting = {rule: self._waiting[rule] for rule in entry.carried}
+            self._undo.append(partial(self._restore, entry, was, waiting))
+
+    def _uninsert(self, entry: FlowEntry) -> None:
+        self.tables.remove(entry)
+        self._drop_groups(entry)
+        entry.reason = REPLACED
+
+    def _restore(
+        self, entry: FlowEntry, was: list[Any], waiting: dict[int, tuple[FlowEntry, int, int]]
+    ) -> None:
+        gone = entry.reason is not None
+        if not gone:
+            self._drop_groups(entry)
+        for rule in entry.carried:
+            del self._waiting[rule]
+        self._waiting.update(waiting)
+        for name, value in zip(FlowEntry.__slots__, was, strict=True):
+            setattr(entry, name, value)
+        self._note_groups(entry, entry.program)
+        if gone:
+            self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)

@@ -78,7 +78,6 @@ class GroupTable:
         compiled = [dp.BucketSpec(compile_actions(bucket.actions)) for bucket in mod.buckets]
         try:
             self._bridge.set_group(mod.group_id, int(mod.type), compiled)
-            self._bridge.commit()
         except dp.DatapathError as error:
             raise OFError(OFPGMFC.OUT_OF_BUCKETS, str(error)) from None
         self._groups[mod.group_id] = group
@@ -87,7 +86,14 @@ class GroupTable:
         """Remove all groups; the flows that use them must be gone."""
         for group in list(self._groups):
             self._remove(group)
-        self._bridge.commit()
+
+    def snapshot(self) -> dict[int, Group]:
+        """Return what `restore()` takes: the groups as they are now."""
+        return dict(self._groups)
+
+    def restore(self, groups: dict[int, Group]) -> None:
+        """Have these groups again (a transaction is taken back; the datapath forgets its own staged ones)."""
+        self._groups = groups
 
     def users(self, group: int) -> int:
         """Return how many groups send to this one."""
@@ -125,10 +131,8 @@ class GroupTable:
             doomed = [group]
         for number in doomed:
             flows.delete_group_users(number)
-        flows.commit()
         for number in doomed:
             self._remove(number)
-        self._bridge.commit()
 
     def _remove(self, group: int) -> None:
         del self._groups[group]

@@ -77,8 +77,8 @@ class PortTable:
         entry.desc = desc
         return desc
 
-    def modify(self, mod: PortMod) -> Port | None:
-        """Carry out a port-mod; return the new description, None if all is as it was. OFError."""
+    def check(self, mod: PortMod) -> None:
+        """Refuse a port-mod that cannot be carried out; OFError of type PORT_MOD_FAILED."""
         entry = self._ports.get(mod.port_no)
         if entry is None:
             raise OFError(OFPPMFC.BAD_PORT, f"port {mod.port_no}")
@@ -88,6 +88,12 @@ class PortTable:
             raise OFError(OFPPMFC.BAD_CONFIG, f"config {mod.config:#x}/{mod.mask:#x}")
         if mod.advertise & ~entry.desc.supported:
             raise OFError(OFPPMFC.BAD_ADVERTISE, f"advertise {mod.advertise:#x}")
+
+    def modify(self, mod: PortMod) -> Port | None:
+        """Carry out a port-mod that `check()` let pass; return the new description, None if nothing is new."""
+        entry = self._ports.get(mod.port_no)
+        if entry is None:
+            return None
         config = (entry.config & ~mod.mask) | (mod.config & mod.mask)
         if config == entry.config:
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from vswitchd.ofproto.bundles import Budget, Bundles
 from vswitchd.ofproto.constants import OFP_DEFAULT_MISS_SEND_LEN, OFPCR, OFPPR, OFPR, OFPRR
 from vswitchd.ofproto.messages import GetAsyncReply, SetAsync
 
@@ -34,17 +35,19 @@ _SILENT = GetAsyncReply()
 
 
 class Session:
-    """One connection's state. `peer` is a name for the log."""
+    """One connection's state. `peer` is a name for the log, `budget` what bundles of all connections share."""
 
-    __slots__ = ("connection", "masks", "miss_send_len", "peer", "primary", "role")
+    __slots__ = ("bundles", "connection", "masks", "miss_send_len", "peer", "primary", "role")
 
     def __init__(
-        self, connection: Connection, peer: str, *, primary: bool, enable_async: bool = True
-    ) -> None:
+        self, connection: Connection, peer: str, *, primary: bool, enable_async: bool = True,
+        budget: Budget | None = None,
+    ) -> None:  # fmt: skip
         self.connection = connection
         self.peer = peer
         self.primary = primary
         self.role: int = OFPCR.EQUAL
+        self.bundles = Bundles(connection.clock, budget or Budget())
         self.masks = _DEFAULT if enable_async else _SILENT
         self.miss_send_len = OFP_DEFAULT_MISS_SEND_LEN if primary else 0
 

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tests/, for fake
 
 from fakes.fake_dp import FakeBridge, FakeDatapath, FakePortHandle
 
-from vswitchd.ofproto import requests, stats_requests  # noqa: F401
+from vswitchd.ofproto import bundle_requests, requests, stats_requests  # noqa: F401
 from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import decode, encode, frame, join
@@ -44,7 +44,7 @@ class Peer:
     def __init__(self, switch, *, primary=True):
         self.switch = switch
         self.connection = Connection(switch.clock)
-        self.session = Session(self.connection, "test", primary=primary)
+        self.session = Session(self.connection, "test", primary=primary, budget=switch.agent.bundle_budget)
         self.xid = 100
         self.unasked = []
         self.connection.receive(encode(Hello(frozenset({4})), 1))

@@ -16,7 +16,9 @@ from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Identity
-from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPP, OFPPC, OFPR, OFPRR
+from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
+from vswitchd.ofproto.codec import encode
+from vswitchd.ofproto.constants import OFPBCT, OFPFC, OFPFF, OFPP, OFPPC, OFPR, OFPRR
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.structures import Bucket
 from vswitchd.ports.base import PortConfig, PortEnv
@@ -277,3 +279,35 @@ def test_fragments_are_dropped_on_request(real, peer):
     assert real.send(fragment) == {}
     peer.do(m.SetConfig(0))
     assert real.send(fragment) == {2: [fragment]}
+
+
+def bundle(peer, *messages):
+    """The names of what the commit of a bundle of these is answered with."""
+    for message in messages:
+        peer.xid += 1
+        assert peer.feed(encode(BundleAdd(1, 0, Bundled(peer.xid, message)), peer.xid)) == []
+    found = peer.ask(BundleControl(1, OFPBCT.COMMIT_REQUEST))
+    return [message.name for _, message in found if isinstance(message, m.Error)]
+
+
+def test_a_bundle_is_seen_whole_or_not_at_all(real, peer):
+    to_group = m.GroupMod(group_id=1, buckets=(Bucket(actions=(act.Output(2),)),))
+    assert bundle(peer, to_group, flow(1, actions=[act.Group(1)])) == []
+    assert real.send(UDP_FRAME) == {2: [UDP_FRAME]}
+    changes = (
+        m.GroupMod(command=1, group_id=1, buckets=(Bucket(actions=(act.Output(3),)),)),
+        m.GroupMod(group_id=2, buckets=(Bucket(actions=(act.Output(3),)),)),
+        flow(2, actions=[act.Group(2)]), flow(command=OFPFC.DELETE), flow(3, out=3),
+    )  # fmt: skip
+    for _ in range(3):
+        assert bundle(peer, *changes, flow(out=0)) == ["OFPBAC_BAD_OUT_PORT", "OFPBFC_MSG_FAILED"]
+        assert real.send(UDP_FRAME) == {2: [UDP_FRAME]}
+        real.tick()
+    (entry,) = peer.reply(mp.FlowStatsRequest()).entries
+    assert (entry.priority, entry.packet_count) == (1, 4)
+    (group,) = peer.reply(mp.GroupStatsRequest()).entries
+    assert (group.group_id, group.packet_count) == (1, 4)
+    assert bundle(peer, *changes) == []
+    assert real.send(UDP_FRAME) == {3: [UDP_FRAME]}
+    real.tick()
+    assert real.bridge.stats()["n_rules"] == 1
