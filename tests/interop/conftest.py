@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from conformance_world import World, world_of
 from peers import need
 from peers.backend import Backend
 from peers.ovs import OvsDpdk, OvsSetup
@@ -48,3 +50,35 @@ def backend(place: Path) -> Iterator[Backend]:
         running = Switch(place / "state")
     with running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def conformance() -> Iterator[World]:
+    """The switch and Ryu of the conformance suite; tests use `of`."""
+    with tempfile.TemporaryDirectory(prefix="vsc") as place, world_of(Path(place)) as world:
+        yield world
+
+
+@pytest.fixture
+def of(request: pytest.FixtureRequest, conformance: World) -> World:
+    """The conformance suite's world without flows, groups and meters."""
+    mark = request.node.get_closest_marker("statement")
+    request.node.user_properties.append(("statement", (*mark.args, request.node.name)))
+    conformance.reset()
+    return conformance
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the statements of OpenFlow 1.3.5 that tests showed, in the order of the specification."""
+    rows = []
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            found = dict(getattr(report, "user_properties", ())).get("statement")
+            if found is not None and (report.when == "call" or outcome != "passed"):
+                rows.append((*found, outcome))
+    if not rows:
+        return
+    rows.sort(key=lambda row: [int(part) if part.isdigit() else 0 for part in row[0].split(".")])
+    terminalreporter.section(f"OpenFlow 1.3.5: {len(rows)} statements")
+    for section, text, _name, outcome in rows:
+        terminalreporter.write_line(f"{section:10} {outcome:7} {text}")
