@@ -126,7 +126,7 @@ tags = st.lists(
         u3,
         st.integers(0, 1),
     ),
-    max_size=3,
+    max_size=4,
 )
 
 

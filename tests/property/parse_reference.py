@@ -35,13 +35,13 @@ def read(frame: bytes, in_port: int) -> Reading:
         return r
     r.members["eth_dst"], r.members["eth_src"] = data[:6], data[6:12]
     at = 12
-    for name in ("vlan_tci", "vlan2_tci"):
-        if be16(data, at) in TAGS and len(data) >= at + 6:
-            r.members[name] = struct.pack(">H", be16(data, at + 2) | 0x1000)
-            r.tags += 1
-            at += 4
-        else:
-            break
+    tcis = []
+    while be16(data, at) in TAGS and len(data) >= at + 6:
+        tcis.append(struct.pack(">H", be16(data, at + 2) | 0x1000))
+        at += 4
+    r.tags = len(tcis)
+    r.members |= dict(zip(("vlan_tci", "vlan2_tci"), tcis, strict=False))
+    more = 4 if r.tags > 2 else 0
     eth_type = be16(data, at)
     at += 2
     if eth_type < 0x600:
@@ -54,8 +54,14 @@ def read(frame: bytes, in_port: int) -> Reading:
             eth_type = be16(data, at + 6)
             at += 8
     r.members["eth_type"] = struct.pack(">H", eth_type)
+    r.members["ip_frag"] = bytes([more])
     reader = {0x800: _ipv4, 0x806: _arp, 0x86DD: _ipv6}.get(eth_type)
-    if reader is None:
+    if eth_type in (0x8847, 0x8848, 0x88E7):
+        if len(data) >= at + 4:
+            word = data[at : at + 4]
+            r.l3 = at
+            r.members |= {"mpls_lse": word} if eth_type != 0x88E7 else {"pbb_isid": b"\0" + word[1:]}
+    elif reader is None:
         r.l3 = at
     else:
         reader(r, data, at)
@@ -89,7 +95,7 @@ def _ipv4(r: Reading, data: bytes, at: int) -> None:
     r.members |= {
         "ipv4_src": data[at + 12 : at + 16],
         "ipv4_dst": data[at + 16 : at + 20],
-        "ip_frag": bytes([frag]),
+        "ip_frag": bytes([frag | r.members["ip_frag"][0]]),
     }
     if not offset:
         _l4(r, data[: at + total], at + header, data[at + 9], 4)
@@ -109,7 +115,8 @@ def _exthdr_bits(seen: list[int]) -> int:
         if place < last:
             bits |= 256
         last = place
-        bits |= BITS[kind]
+        if kind or i == 0:  # OFPIEH_HOP: "as the first extension header"
+            bits |= BITS[kind]
     return bits
 
 
@@ -146,7 +153,7 @@ def _ipv6(r: Reading, data: bytes, at: int) -> None:
             stop = bool(word >> 3)
         proto = data[at]
         at += size
-    r.members |= {"ip_proto": bytes([proto]), "ip_frag": bytes([frag])}
+    r.members |= {"ip_proto": bytes([proto]), "ip_frag": bytes([frag | r.members["ip_frag"][0]])}
     r.members["ipv6_exthdr"] = struct.pack(">H", _exthdr_bits(seen))
     if not stop:
         _l4(r, data, at, proto, 6)

@@ -37,6 +37,10 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a);
  * TTL, because a match looks at all of ip_ttl or at none. */
 void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a);
 
+/* Must the packet be parsed again after this action, because it uncovers or hides headers that the key does not tell of?
+ * Then vs_edit_key says nothing about it. What of the key this looks at is in vs_edit_key_sources. */
+bool vs_edit_needs_parse(const struct vs_key *key, const struct vs_action *a);
+
 /* For Python and tests: apply n edit actions to a frame in place (room bytes available). Returns the new length or -1. */
 int vs_edit_frame(uint8_t *frame, uint32_t len, uint32_t room, const struct vs_action *actions, int n);
 

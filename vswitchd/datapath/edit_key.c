@@ -6,10 +6,14 @@ enum {
     TYPE_IPV4 = 0x0800,
     TYPE_ARP = 0x0806,
     TYPE_IPV6 = 0x86dd,
+    TYPE_MPLS = 0x8847,
+    TYPE_MPLS_MC = 0x8848,
+    TYPE_PBB = 0x88e7,
     PROTO_ICMP = 1,
     PROTO_TCP = 6,
     PROTO_UDP = 17,
     PROTO_ICMP6 = 58,
+    PROTO_SCTP = 132,
     ND_SOLICIT = 135,
     ND_ADVERT = 136,
 };
@@ -51,7 +55,8 @@ static int key_has(const struct vs_key *key, enum vs_field field)
         return type == TYPE_IPV6;
     case VS_F_TP_SRC:
     case VS_F_TP_DST:
-        return ip && (proto == PROTO_TCP || proto == PROTO_UDP) && !(key->ip_frag[0] & VS_FRAG_LATER);
+        return ip && (proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP) &&
+               !(key->ip_frag[0] & VS_FRAG_LATER);
     case VS_F_ICMP_TYPE:
     case VS_F_ICMP_CODE:
         return ip && proto == (type == TYPE_IPV4 ? PROTO_ICMP : PROTO_ICMP6) &&
@@ -61,6 +66,12 @@ static int key_has(const struct vs_key *key, enum vs_field field)
     case VS_F_ND_TLL:
         return type == TYPE_IPV6 && proto == PROTO_ICMP6 && !(key->ip_frag[0] & VS_FRAG_LATER) &&
                (key->tp_src[1] == ND_SOLICIT || key->tp_src[1] == ND_ADVERT);
+    case VS_F_MPLS_LABEL:
+    case VS_F_MPLS_TC:
+    case VS_F_MPLS_BOS:
+        return type == TYPE_MPLS || type == TYPE_MPLS_MC;
+    case VS_F_PBB_ISID:
+        return type == TYPE_PBB;
     default:
         return 0;
     }
@@ -85,6 +96,8 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
         set_key(key, (enum vs_field)a->field, a->value, a->mask);
         break;
     case VS_ACT_PUSH_VLAN:
+        if (vs_get_be16(key->vlan2_tci) & VS_TCI_PRESENT)
+            key->ip_frag[0] |= VS_TAGS_MORE;
         memcpy(key->vlan2_tci, key->vlan_tci, 2);
         vs_put_be16(key->vlan_tci, vs_get_be16(key->vlan_tci) | VS_TCI_PRESENT);
         break;
@@ -100,8 +113,37 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
         if (key_has(key, VS_F_IP_TTL))
             key->ip_ttl[0] = (uint8_t)a->arg;
         break;
+    case VS_ACT_SET_MPLS_TTL:
+        if (key_has(key, VS_F_MPLS_LABEL))
+            key->mpls_lse[3] = (uint8_t)a->arg;
+        break;
+    case VS_ACT_DEC_MPLS_TTL:
+        if (key_has(key, VS_F_MPLS_LABEL) && key->mpls_lse[3] > 1)
+            key->mpls_lse[3]--;
+        break;
     default:
         break;
+    }
+}
+
+bool vs_edit_needs_parse(const struct vs_key *key, const struct vs_action *a)
+{
+    switch (a->type) {
+    case VS_ACT_PUSH_MPLS:
+    case VS_ACT_POP_MPLS:
+    case VS_ACT_PUSH_PBB:
+    case VS_ACT_POP_PBB:
+    case VS_ACT_COPY_TTL_OUT: /* not COPY_TTL_IN: what it writes is below what the key tells of */
+        return true;
+    case VS_ACT_POP_VLAN:
+        return key->ip_frag[0] & VS_TAGS_MORE;
+    case VS_ACT_SET_FIELD: /* the type says whether this is neighbour discovery */
+        return (a->field == VS_F_ICMP_TYPE || a->field == VS_F_ICMP_CODE) &&
+               vs_get_be16(key->eth_type) == TYPE_IPV6;
+    case VS_ACT_METER:
+        return a->aux != 0; /* remarks */
+    default:
+        return false;
     }
 }
 
@@ -142,6 +184,10 @@ static void need_field(struct vs_key *mask, enum vs_field field)
     case VS_F_IPV6_SRC:
     case VS_F_IPV6_DST:
     case VS_F_IPV6_FLABEL:
+    case VS_F_MPLS_LABEL:
+    case VS_F_MPLS_TC:
+    case VS_F_MPLS_BOS:
+    case VS_F_PBB_ISID:
         break;
     default:
         return;
@@ -157,8 +203,10 @@ void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a)
         break;
     case VS_ACT_PUSH_VLAN:
         memset(mask->vlan_tci, 0xff, 2);
+        mask->vlan2_tci[0] |= VS_TCI_PRESENT >> 8;
         break;
     case VS_ACT_POP_VLAN:
+        mask->ip_frag[0] |= VS_TAGS_MORE;
         memset(mask->vlan_tci, 0xff, 2);
         memset(mask->vlan2_tci, 0xff, 2);
         break;
@@ -166,6 +214,8 @@ void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a)
     case VS_ACT_SET_TTL:
         need_field(mask, VS_F_IP_TTL);
         break;
+    case VS_ACT_SET_MPLS_TTL: /* no rule matches on the TTL of MPLS */
+    case VS_ACT_DEC_MPLS_TTL:
     default:
         break;
     }

@@ -94,6 +94,14 @@ VS_ALWAYS_INLINE int is_tag(uint16_t type)
     return type == BE16(0x8100) || type == BE16(0x88a8);
 }
 
+/* The tags from the third on, with the type of the third at ofs - 2. Returns the offset behind all that are whole. */
+static __attribute__((noinline)) uint32_t more_tags(const uint8_t *d, uint32_t len, uint32_t ofs)
+{
+    while (is_tag(load16(d + ofs - 2)) && len >= ofs + TAG_LEN)
+        ofs += TAG_LEN;
+    return ofs;
+}
+
 VS_ALWAYS_INLINE uint64_t word4(uint32_t ports, uint8_t proto, uint8_t tos, uint8_t ttl, uint8_t frag)
 {
     return ports | (uint64_t)proto << 32 | (uint64_t)tos << 40 | (uint64_t)ttl << 48 | (uint64_t)frag << 56;
@@ -174,13 +182,21 @@ static void parse_ipv4(struct scan *s, uint32_t ofs)
     s->ttl = ip[8];
     uint16_t frag = vs_get_be16(ip + 6);
     if (frag & 0x3fff)
-        s->frag = (frag & 0x1fff) ? VS_FRAG_ANY | VS_FRAG_LATER : VS_FRAG_ANY;
+        s->frag |= (frag & 0x1fff) ? VS_FRAG_ANY | VS_FRAG_LATER : VS_FRAG_ANY;
     if (!(s->frag & VS_FRAG_LATER))
         parse_l4(s, ofs + hlen, 0);
 }
 
-/* Add one extension header to the OFPIEH_* bits. `rank` is the place of the last one in the order of RFC 8200, 4.1. */
-static uint16_t exthdr_seen(uint16_t bits, uint16_t bit, unsigned *rank, unsigned *n_dest)
+/* What the extension headers so far were. */
+struct exthdrs {
+    uint16_t bits; /* OFPIEH_* */
+    uint16_t seen; /* the same, but a hop-by-hop header wherever it stands */
+    unsigned rank; /* place of the last one in the order of RFC 8200, 4.1 */
+    unsigned n_dest;
+};
+
+/* Add one extension header. OFPIEH_HOP is for one that is the first of all (7.2.3.7). */
+static void exthdr_add(struct exthdrs *e, uint16_t bit)
 {
     static const struct {
         uint16_t bit;
@@ -191,16 +207,18 @@ static uint16_t exthdr_seen(uint16_t bits, uint16_t bit, unsigned *rank, unsigne
         if (order[i].bit == bit)
             mine = order[i].rank;
     if (bit == IEH_DEST) {
-        mine = *rank == 0 ? 1 : 6; /* before the routing header, or the last of all */
-        if (++*n_dest > 2)
-            bits |= IEH_UNREP;
-    } else if (bits & bit) {
-        bits |= IEH_UNREP;
+        mine = e->rank == 0 ? 1 : 6; /* before the routing header, or the last of all */
+        if (++e->n_dest > 2)
+            e->bits |= IEH_UNREP;
+    } else if (e->seen & bit) {
+        e->bits |= IEH_UNREP;
     }
-    if (mine < *rank)
-        bits |= IEH_UNSEQ;
-    *rank = mine;
-    return bits | bit;
+    if (mine < e->rank)
+        e->bits |= IEH_UNSEQ;
+    if (bit != IEH_HOP || e->seen == 0)
+        e->bits |= bit;
+    e->rank = mine;
+    e->seen |= bit;
 }
 
 static uint16_t exthdr_bit(uint8_t proto)
@@ -229,8 +247,8 @@ static uint16_t exthdr_bit(uint8_t proto)
  * head, so the walk ends. Returns the offset of the upper layer; 0 when there is none to look at. */
 static uint32_t parse_exthdrs(struct scan *s, uint32_t ofs)
 {
-    uint16_t bits = 0, bit;
-    unsigned rank = 0, n_dest = 0;
+    struct exthdrs e = {0};
+    uint16_t bit;
     while ((bit = exthdr_bit(s->proto)) != 0) {
         const uint8_t *h = s->d + ofs;
         uint32_t size = 0;
@@ -241,7 +259,7 @@ static uint32_t parse_exthdrs(struct scan *s, uint32_t ofs)
             if (size < 8 || ofs + size > s->end)
                 break;
         }
-        bits = exthdr_seen(bits, bit, &rank, &n_dest);
+        exthdr_add(&e, bit);
         if (size == 0)
             break;
         s->proto = h[0];
@@ -249,15 +267,15 @@ static uint32_t parse_exthdrs(struct scan *s, uint32_t ofs)
         if (bit == IEH_FRAG) {
             uint16_t frag = vs_get_be16(h + 2);
             if (frag & 0xfff8)
-                s->frag = VS_FRAG_ANY | VS_FRAG_LATER;
+                s->frag |= VS_FRAG_ANY | VS_FRAG_LATER;
             else if (frag & 1)
-                s->frag = VS_FRAG_ANY; /* neither: an atomic fragment (RFC 6946), as good as whole */
+                s->frag |= VS_FRAG_ANY; /* neither: an atomic fragment (RFC 6946), as good as whole */
             if (s->frag & VS_FRAG_LATER)
                 break;
         }
     }
-    if (bits != 0) {
-        vs_put_be16(s->key->ipv6_exthdr, bits);
+    if (e.seen != 0) {
+        vs_put_be16(s->key->ipv6_exthdr, e.bits);
         *s->dirty |= DIRTY_2;
     }
     return bit != 0 ? 0 : ofs;
@@ -299,6 +317,18 @@ static void parse_arp(struct scan *s, uint32_t ofs)
     s->addrs = load32(arp + 14) | (uint64_t)load32(arp + 24) << 32;
 }
 
+/* MPLS (RFC 3032, 2.1) and the I-TAG of a PBB frame (IEEE 802.1Q, 9.7): the outermost word; nothing says what follows it. */
+static void parse_word(struct scan *s, uint32_t ofs, int mpls)
+{
+    const uint8_t *word = s->d + ofs;
+    s->l3_ofs = (uint16_t)ofs;
+    if (mpls)
+        memcpy(s->key->mpls_lse, word, 4);
+    else
+        memcpy(s->key->pbb_isid + 1, word + 1, 3);
+    *s->dirty |= DIRTY_2;
+}
+
 /* All that the fast path left. `type` is big-endian, ofs that of the byte after it. Returns the key's eth_type. */
 static __attribute__((noinline)) uint16_t parse_slow(struct scan *s, uint16_t type, uint32_t ofs)
 {
@@ -324,6 +354,9 @@ static __attribute__((noinline)) uint16_t parse_slow(struct scan *s, uint16_t ty
     } else if (type == BE16(0x0806)) {
         if (left >= ARP_LEN)
             parse_arp(s, ofs);
+    } else if (type == BE16(0x8847) || type == BE16(0x8848) || type == BE16(0x88e7)) {
+        if (left >= 4)
+            parse_word(s, ofs, type != BE16(0x88e7));
     } else {
         s->l3_ofs = (uint16_t)ofs;
     }
@@ -342,13 +375,14 @@ static __attribute__((noinline)) void clear_blocks(struct vs_key *key, uint8_t *
 
 /* Ethernet with its addresses and tags is in words 0 to 2; the rest by the slow path. */
 static __attribute__((noinline)) void parse_rest(struct vs_packet *p, uint16_t type, uint32_t ofs,
-                                                 struct vs_key *key, uint8_t *dirty)
+                                                 uint8_t tags_more, struct vs_key *key, uint8_t *dirty)
 {
     uint64_t *w = vs_key_words(key);
     struct scan s = {.d = p->data,
                      .end = p->head_len,
                      .l3_ofs = VS_L_NONE,
                      .l4_ofs = VS_L_NONE,
+                     .frag = tags_more,
                      .key = key,
                      .dirty = dirty};
     w[0] |= (uint64_t)parse_slow(&s, type, ofs) << 48;
@@ -365,7 +399,7 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
     uint32_t len = p->head_len, ofs = ETH_HLEN;
     uint64_t *w = vs_key_words(key);
     uint64_t tci = 0, tci2 = 0;
-    uint8_t n_tags = 0;
+    uint8_t n_tags = 0, more = 0;
     if (VS_UNLIKELY(*dirty != 0))
         clear_blocks(key, dirty);
     w[0] = __builtin_bswap32(p->in_port) | (uint64_t)__builtin_bswap16(bridge) << 32;
@@ -386,6 +420,12 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
             type = load16(d + ofs + 2);
             ofs += TAG_LEN;
             n_tags = 2;
+            if (VS_UNLIKELY(is_tag(type) && len >= ofs + TAG_LEN)) {
+                ofs = more_tags(d, len, ofs);
+                type = load16(d + ofs - 2);
+                n_tags = (uint8_t)((ofs - ETH_HLEN) / TAG_LEN);
+                more = VS_TAGS_MORE;
+            }
         }
     }
     p->n_tags = n_tags;
@@ -404,14 +444,14 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
             const uint8_t *l4 = ip + IPV4_HLEN;
             w[0] |= (uint64_t)BE16(0x0800) << 48;
             w[3] = load64(ip + 12);
-            w[4] = word4(load32(l4), proto, ip[1], ip[8], 0);
+            w[4] = word4(load32(l4), proto, ip[1], ip[8], more);
             w[5] = proto == PROTO_TCP ? load16(l4 + 12) & BE16(0x0fff) : 0;
             p->l3_ofs = (uint16_t)ofs;
             p->l4_ofs = (uint16_t)(ofs + IPV4_HLEN);
             return;
         }
     }
-    parse_rest(p, type, ofs, key, dirty);
+    parse_rest(p, type, ofs, more, key, dirty);
 }
 
 void vs_parse_frame(const uint8_t *frame, uint32_t len, uint32_t in_port, struct vs_key *key, uint16_t *ofs)

@@ -77,10 +77,29 @@ CASES = {
         [22, 42, 2],
     ),
     "third tag": (
-        "8100 0001 8100 0002 8100 0003 0800",
+        "8100 0001 8100 0002 8100 0003 0800" + ip4(17, 28, 0x2000) + UDP,
+        IP4_KEY | UDP_KEY | {"vlan_tci": "1001", "vlan2_tci": "1002", "ip_frag": "05"},
+        [26, 46, 3],
+    ),
+    "five tags": (
+        "8100 0001 8100 0002 88a8 0003 8100 0004 8100 0005 0800" + ip4(17, 28) + UDP,
+        IP4_KEY | UDP_KEY | {"vlan_tci": "1001", "vlan2_tci": "1002", "ip_frag": "04"},
+        [34, 54, 5],
+    ),
+    "third tag cut short": (
+        "8100 0001 8100 0002 8100 0003",
         {"eth_type": "8100", "vlan_tci": "1001", "vlan2_tci": "1002"},
         [22, NONE, 2],
     ),
+    "MPLS": ("8847 12345a40 45000000", {"eth_type": "8847", "mpls_lse": "12345a40"}, [14, NONE, 0]),
+    "MPLS multicast behind a tag": (
+        "8100 0005 8848 00001101",
+        {"eth_type": "8848", "mpls_lse": "00001101", "vlan_tci": "1005"},
+        [18, NONE, 1],
+    ),
+    "MPLS cut short": ("8847 123456", {"eth_type": "8847"}, [NONE, NONE, 0]),
+    "PBB": ("88e7 e0123456" + MACS, {"eth_type": "88e7", "pbb_isid": "00123456"}, [14, NONE, 0]),
+    "PBB cut short": ("88e7 e01234", {"eth_type": "88e7"}, [NONE, NONE, 0]),
     "tag cut short": ("8100 000108", {"eth_type": "8100"}, [14, NONE, 0]),
     "second tag cut short": ("8100 0001 88a8 00", {"eth_type": "88a8", "vlan_tci": "1001"}, [18, NONE, 1]),
     "ARP": (
@@ -114,7 +133,7 @@ CASES = {
     ),
     "out of order": (
         "86dd" + ip6(43, 24) + "0000 0000000000001100 000000000000" + UDP,
-        IP6_KEY | UDP_KEY | {"ipv6_exthdr": "0160"},
+        IP6_KEY | UDP_KEY | {"ipv6_exthdr": "0120"},
         [14, 70, 0],
     ),
     "repeated": (
@@ -180,12 +199,12 @@ def test_key_is_clean_after_each_kind_of_packet() -> None:
     fresh = ffi.new("struct vs_key *")
     ofs = ffi.new("uint16_t[3]")
     lib.vs_parse_frame(udp4, len(udp4), 0, fresh, ofs)
-    for name in ("hop-by-hop, routing", "neighbour solicitation", "ARP", "UDP"):
+    for name in ("hop-by-hop, routing", "MPLS", "PBB", "neighbour solicitation", "ARP", "UDP"):
         frame = bytes.fromhex(MACS + CASES[name][0])
         lib.vs_packet_fill(packet, frame, len(frame))
         lib.vs_parse(packet, 0, key, dirty)
-        assert bool(dirty[0] & 2) == (name != "UDP")
-        assert bool(dirty[0] & 4) == (name == "hop-by-hop, routing")
+        assert bool(dirty[0] & 2) == (name not in ("UDP", "MPLS", "PBB"))
+        assert bool(dirty[0] & 4) == (name in ("hop-by-hop, routing", "MPLS", "PBB"))
         lib.vs_packet_fill(packet, udp4, len(udp4))
         lib.vs_parse(packet, 0, key, dirty)
         assert dirty[0] == 0
