@@ -19,7 +19,7 @@ static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_b
     for (int i = 0; i < n; i++) {
         vs_parse(pkts[i], b->index, &s->keys[i], &s->dirty[i]);
         uint64_t *w = vs_key_words(&s->keys[i]), h = 0;
-        if (VS_UNLIKELY(view->drop_fragments && s->keys[i].ip_frag[0] != 0))
+        if (VS_UNLIKELY(view->drop_fragments && (s->keys[i].ip_frag[0] & VS_FRAG_ANY)))
             pkts[i]->drop = VS_DROP_RX_FRAGMENT;
         for (unsigned j = 0; j < VS_KEY_WORDS0; j++)
             w[j] &= used[j];
