@@ -218,7 +218,7 @@ void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const st
     pt.record.in_port = orig->in_port;
     pt.record.reason = (uint8_t)reason;
     pt.record.max_len = a->max_len;
-    pt.record.data_len = a->max_len == 0xffff ? UINT32_MAX : a->max_len;
+    pt.record.data_len = UINT32_MAX; /* whole: what the controller does not get now may be buffered for it */
     if (p->csum == VS_CSUM_PARTIAL ||
         p->gso_type != VS_GSO_NONE) { /* a controller sees what the wire would carry */
         if (vs_offload_finish(p, c->bounce, VS_MAX_FRAME, punt_frame, &pt) < 0)

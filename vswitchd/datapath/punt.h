@@ -1,6 +1,6 @@
 /* punt.h: packets on their way to a controller: a bounded lock-free ring per core, and one eventfd for all.
  *
- * How it works: the core copies the packet whole (or max_len bytes of it) into its ring and writes the eventfd when the
+ * How it works: the core copies the packet whole into its ring and writes the eventfd when the
  * control thread may be waiting; the control thread takes records in order. A full ring refuses: the caller drops with a name.
  *
  * Thread safety: vs_punt_put: the owning core. vs_punt_take: control thread.

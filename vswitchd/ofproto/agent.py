@@ -7,23 +7,25 @@ of them; everything that could show them commits by itself. Thread: control.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vswitchd.datapath import dp
+from vswitchd.ofproto.buffers import Buffers
 from vswitchd.ofproto.bundles import Budget
-from vswitchd.ofproto.constants import OFPCR, OFPPR, OFPR
+from vswitchd.ofproto.constants import OFPCR, OFPP, OFPPR, OFPR
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_store import FlowStore
 from vswitchd.ofproto.groups import GroupTable
 from vswitchd.ofproto.messages import FlowRemoved, PortMod, PortStatus
-from vswitchd.ofproto.packet_in import packet_in
+from vswitchd.ofproto.packet_in import Sender
 from vswitchd.ofproto.ports import PortTable, duration
 from vswitchd.ofproto.session import Async, Session
 
 if TYPE_CHECKING:
-    from vswitchd.datapath import dp
     from vswitchd.ofproto.connection import Request
     from vswitchd.ofproto.flow_table import FlowEntry
     from vswitchd.ofproto.registry import Message
@@ -63,6 +65,7 @@ class Agent:
         self.frag_flags = 0
         self.generation: int | None = None
         self.punts = 0
+        self.buffers = Buffers(clock)
         self.bundle_budget = Budget()
         self.transaction: Transaction | None = None
         self.waiting: set[Callable[[], None]] = set()
@@ -111,9 +114,27 @@ class Agent:
     def punt(self, punt: dp.Punt) -> None:
         """Give a packet to the controllers that want it."""
         self.punts += 1
+        sender = Sender(punt, self.buffers)
         for session in self.sessions:
-            if session.wants(Async.PACKET_IN, punt.reason):
-                session.tell(Async.PACKET_IN, punt.reason, packet_in(punt, session.miss_send_len))
+            if session.wants(Async.PACKET_IN, punt.reason) and session.admits_packet_in():
+                session.send(sender.message(session.miss_send_len), 0)
+
+    def release(self, buffer_id: int) -> None:
+        """Send a buffered packet through the tables, as packets see them after all so far. OFError."""
+        if self.transaction is not None:
+            self.buffers.check(buffer_id)
+            self.transaction.afterwards(lambda: self._release_late(buffer_id))
+        else:
+            self.commit()
+            self._release(buffer_id)
+
+    def _release_late(self, buffer_id: int) -> None:
+        with contextlib.suppress(OFError):  # another message of the same bundle had it
+            self._release(buffer_id)
+
+    def _release(self, buffer_id: int) -> None:
+        kept = self.buffers.take(buffer_id)
+        self.bridge.packet_out(kept.frame, kept.in_port, (dp.output(OFPP.TABLE),))
 
     def add_port(self, desc: Port, handle: dp.PortHandle) -> None:
         """Take a port that came."""

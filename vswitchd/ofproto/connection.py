@@ -10,8 +10,8 @@
 
 Faults in a message that can be told apart from its neighbours become `Refused` (the OFPT_ERROR is queued
 already); what cannot be (a length below 8, a failed negotiation) ends the connection. Nothing raises. The
-bounds: `backlog()` says how many written bytes the peer has not taken; over SOFT_BACKLOG droppable messages
-(packet-ins) are dropped and counted, over HARD_BACKLOG the connection is closed. Thread: control.
+bounds: `backlog()` says how many written bytes the peer has not taken; over SOFT_BACKLOG packet-ins are
+dropped and counted (`admits()`), over HARD_BACKLOG the connection is closed. Thread: control.
 """
 
 from __future__ import annotations
@@ -127,12 +127,18 @@ class Connection:
                 return event
         return None
 
-    def send(self, message: Message, xid: int | None = None, *, droppable: bool = False) -> bool:
-        """Queue a message; xid None is one of ours. False if it was dropped or the connection is closed."""
+    def admits(self) -> bool:
+        """Whether a message that may be dropped is to be sent; counts it as dropped if not."""
         if self.closed is not None or self.version is None:
             return False
-        if droppable and self._waiting() > SOFT_BACKLOG:
+        if self._waiting() > SOFT_BACKLOG:
             self.dropped += 1
+            return False
+        return True
+
+    def send(self, message: Message, xid: int | None = None) -> bool:
+        """Queue a message; xid None is one of ours. False if the connection is closed."""
+        if self.closed is not None or self.version is None:
             return False
         if xid is None:
             xid = self._new_xid()

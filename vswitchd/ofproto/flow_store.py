@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vswitchd.datapath import dp
 from vswitchd.ofproto.action_checks import check_consistent, check_groups, check_ports
 from vswitchd.ofproto.compile import Program, compile_instructions, dp_match
-from vswitchd.ofproto.constants import OFP_NO_BUFFER, OFPFC, OFPFF, OFPRR, OFPTT_ALL
-from vswitchd.ofproto.errors import OFPBIC, OFPBRC, OFPFMFC, OFError
+from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPRR, OFPTT_ALL
+from vswitchd.ofproto.errors import OFPBIC, OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
 from vswitchd.ofproto.match_shape import pack
@@ -64,8 +64,6 @@ class FlowStore:
 
         A delete that may be long is done by whoever runs through the iterator that it returns.
         """
-        if mod.buffer_id != OFP_NO_BUFFER and mod.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
-            raise OFError(OFPBRC.BUFFER_UNKNOWN, "this switch buffers no packets")
         if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
             self._check_table(mod, also=OFPTT_ALL)
             found = self._selected(mod, strict=mod.command == OFPFC.DELETE_STRICT)

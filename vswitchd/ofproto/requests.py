@@ -13,11 +13,13 @@ from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.action_checks import MAX_PORT, check_groups, check_ports
 from vswitchd.ofproto.actions import Group, Output
 from vswitchd.ofproto.agent import Agent, Handler, Job, handler
+from vswitchd.ofproto.buffers import N_BUFFERS
 from vswitchd.ofproto.compile import compile_actions
 from vswitchd.ofproto.constants import (
     OFP_NO_BUFFER,
     OFPC,
     OFPCR,
+    OFPFC,
     OFPMC,
     OFPP,
     OFPTT_ALL,
@@ -49,9 +51,8 @@ def not_for_slaves(function: Handler) -> Handler:
 
 @handler(m.FeaturesRequest)
 def _features(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
-    session.send(
-        m.FeaturesReply(agent.identity.datapath_id, n_tables=N_TABLES, capabilities=int(CAPABILITIES)), xid
-    )
+    features = m.FeaturesReply(agent.identity.datapath_id, N_BUFFERS, N_TABLES, 0, int(CAPABILITIES))
+    session.send(features, xid)
 
 
 @handler(m.GetConfigRequest)
@@ -73,7 +74,10 @@ def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
 @handler(m.FlowMod)
 @not_for_slaves
 def _flow_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | None:
-    return agent.flows.apply(msg)
+    job = agent.flows.apply(msg)
+    if msg.buffer_id != OFP_NO_BUFFER and msg.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
+        agent.release(msg.buffer_id)  # as a packet-out to OFPP_TABLE after it (7.3.4.1): the entry stays
+    return job
 
 
 @handler(m.GroupMod)
@@ -109,12 +113,13 @@ def _meter_mod(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
 @handler(m.PacketOut)
 @not_for_slaves
 def _packet_out(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    if msg.buffer_id != OFP_NO_BUFFER:
-        raise OFError(OFPBRC.BUFFER_UNKNOWN, "this switch buffers no packets")
+    buffered = msg.buffer_id != OFP_NO_BUFFER
+    if buffered:
+        agent.buffers.check(msg.buffer_id)
     real = 1 <= msg.in_port <= MAX_PORT or msg.in_port == OFPP.LOCAL
     if not (msg.in_port in agent.ports if real else msg.in_port in (OFPP.CONTROLLER, OFPP.ANY)):
         raise OFError(OFPBRC.BAD_PORT, f"in_port {msg.in_port:#x}")
-    if len(msg.data) < 14:
+    if not buffered and len(msg.data) < 14:
         raise OFError(OFPBRC.BAD_PACKET, f"a frame of {len(msg.data)} bytes")
     outputs = frozenset(a.port for a in msg.actions if isinstance(a, Output))
     check_ports(outputs, packet_out=True)
@@ -122,8 +127,9 @@ def _packet_out(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     actions = compile_actions(msg.actions)
     if OFPP.TABLE in outputs:
         agent.commit()
+    frame = agent.buffers.take(msg.buffer_id).frame if buffered else msg.data
     try:
-        agent.bridge.packet_out(msg.data, msg.in_port, actions)
+        agent.bridge.packet_out(frame, msg.in_port, actions)
     except dp.DatapathError as error:
         raise OFError(OFPBRC.BAD_PACKET, str(error)) from None
 

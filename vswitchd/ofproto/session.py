@@ -71,6 +71,10 @@ class Session:
         self.connection.send(message, xid)
 
     def tell(self, kind: Async, reason: int, message: Message) -> None:
-        """Send an asynchronous message if it is wanted; packet-ins are dropped if the peer does not read."""
+        """Send an asynchronous message if it is wanted."""
         if self.wants(kind, reason):
-            self.connection.send(message, 0, droppable=kind is Async.PACKET_IN)
+            self.connection.send(message, 0)
+
+    def admits_packet_in(self) -> bool:
+        """Whether there is room for one more packet-in; one that there is none for is counted as dropped."""
+        return self.connection.admits()

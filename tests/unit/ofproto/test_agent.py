@@ -40,7 +40,7 @@ def punt(reason=OFPR.ACTION, max_len=0xFFFF, **more):
 
 def test_features(peer):
     reply = peer.reply(m.FeaturesRequest())
-    assert (reply.datapath_id, reply.n_buffers, reply.n_tables, reply.auxiliary_id) == (0xABCDEF, 0, 254, 0)
+    assert (reply.datapath_id, reply.n_buffers, reply.n_tables, reply.auxiliary_id) == (0xABCDEF, 256, 254, 0)
     assert reply.capabilities == 0b1111
 
 
@@ -63,12 +63,14 @@ def test_config_is_of_the_connection_but_for_fragments(switch, peer):
 def test_packet_in(switch, peer):
     switch.agent.punt(punt(max_len=20, metadata=9))
     assert peer.heard() == [
-        m.PacketIn(0xFFFFFFFF, 200, OFPR.ACTION, 3, 77, Match.named(in_port=2, metadata=9), FRAME[:20])
+        m.PacketIn(1, 200, OFPR.ACTION, 3, 77, Match.named(in_port=2, metadata=9), FRAME[:20])
     ]
     switch.agent.punt(punt())
-    assert peer.heard()[0].data == FRAME
+    (told,) = peer.heard()
+    assert (told.buffer_id, told.data) == (0xFFFFFFFF, FRAME)
     switch.agent.punt(punt(max_len=0))
-    assert peer.heard()[0].data == b""
+    (told,) = peer.heard()
+    assert (told.buffer_id, told.data) == (2, b"")
 
 
 def test_service_connections_hear_nothing_until_they_set_miss_send_len(switch):

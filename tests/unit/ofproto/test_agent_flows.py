@@ -222,7 +222,6 @@ SET_TTL = act.SetNwTtl(3)
         (flow(table_id=254, command=OFPFC.DELETE), "OFPFMFC_BAD_TABLE_ID"),
         (flow(flags=0x40), "OFPFMFC_BAD_FLAGS"),
         (flow(command=5), "OFPFMFC_BAD_COMMAND"),
-        (flow(buffer_id=5), "OFPBRC_BUFFER_UNKNOWN"),
         (flow(instructions=(ins.GotoTable(0),)), "OFPBIC_BAD_TABLE_ID"),
         (flow(instructions=(ins.GotoTable(4),), table_id=4), "OFPBIC_BAD_TABLE_ID"),
         (flow(instructions=(ins.GotoTable(254),)), "OFPBIC_BAD_TABLE_ID"),

@@ -176,10 +176,10 @@ def test_packet_ins_are_dropped_first_then_the_connection_ends(clock):
     waiting = 0
     c = ready(clock, backlog=lambda: waiting)
     waiting = conn.SOFT_BACKLOG
-    assert c.send(m.PacketIn(), 0, droppable=True)
+    assert c.admits()
     waiting += 1
-    assert not c.send(m.PacketIn(), 0, droppable=True)
-    assert not c.send(m.PacketIn(), 0, droppable=True)
+    assert not c.admits()
+    assert not c.admits()
     assert c.dropped == 2
     assert c.send(m.BarrierReply(), 8)
     waiting = conn.HARD_BACKLOG
@@ -187,6 +187,7 @@ def test_packet_ins_are_dropped_first_then_the_connection_ends(clock):
     assert "does not read" in c.closed
     assert c.take_output() == b""
     assert not c.send(m.BarrierReply(), 10)
+    assert not c.admits()
 
 
 def test_wake_is_called_once_until_output_is_taken(clock):
