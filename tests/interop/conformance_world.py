@@ -123,6 +123,13 @@ class World:
                 out[number].append(got[0])
         return {port: frames for port, frames in out.items() if frames}
 
+    def port_down(self, number: int, *, down: bool) -> None:
+        """Set or clear OFPPC_PORT_DOWN of a port by a port-mod."""
+        mac = next(
+            d["hw_addr"] for d in self.body("p.OFPPortDescStatsRequest(dp, 0)") if d["port_no"] == number
+        )
+        self.ok(f"p.OFPPortMod(dp, {number}, '{mac}', {int(down)}, 1, 0)")
+
     def packet_in(self) -> dict[str, Any]:
         """The fields of the next packet-in."""
         return self.told("OFPPacketIn")
