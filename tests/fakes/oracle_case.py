@@ -1,0 +1,260 @@
+"""One random case: the switch and the oracle get the same operations, and all that can be seen of them must agree.
+
+A case is its seed. What it did is recorded as plain operations, so that a failing one can be cut down to the few that matter.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+from tests.fakes import oracle_model as o
+from tests.fakes import oracle_switch as sw
+from tests.fakes import pipelines
+from tests.fakes.oracle import Oracle
+from vswitchd.ofproto import messages as m
+from vswitchd.ofproto import multipart as mp
+
+
+class Ambiguous(Exception):
+    """A SELECT group ran more than once for a packet: which bucket it took when cannot be seen."""
+
+
+class Case:
+    """The switch, with or without a cache, on one core or two, and the oracle."""
+
+    def __init__(self, seed: int) -> None:
+        self.r = random.Random(seed)
+        emc, cores = self.r.choice([(0, 1), (16, 1), (4096, 1), (4096, 2)])
+        self.real = sw.RealSwitch(len(pipelines.PORTS), emc_entries=emc, cores=cores)
+        self.oracle = Oracle(pipelines.PORTS)
+        self.oracle.buckets_are_sets = pipelines.have("buckets")
+        self.oracle.now = sw.EPOCH_MS / 1000
+        self.done: list[pipelines.Op] = []
+
+    def run(self, n: int) -> None:
+        """n random operations."""
+        maker = pipelines.Maker(self.r, self.oracle)
+        self.request(o.PortMod(1, 0, 0))
+        for _ in range(4):
+            self.do(("request", maker.flow_mod()))
+        for _ in range(n):
+            self.do(maker.op())
+        self.do(("statistics",))
+
+    def replay(self, ops: list[pipelines.Op]) -> None:
+        """The same operations again, or some of them."""
+        for op in ops:
+            self.do(op)
+
+    def close(self) -> None:
+        self.real.close()
+
+    def do(self, op: pipelines.Op) -> None:
+        self.done.append(op)
+        try:
+            getattr(self, op[0])(*op[1:])
+        except Ambiguous:
+            raise
+        except AssertionError as error:
+            raise AssertionError(f"{shown(op)}\n{error}") from error
+
+    # ---- operations
+
+    def request(self, mod: o.Request) -> None:
+        if isinstance(mod, o.PacketOut):
+            self._one_by_one(lambda: self._packet_out(mod), lambda: None)
+            return
+        verdict = self.real.request(mod)
+        allowed = self.oracle.request(mod, verdict)
+        same(verdict, allowed and f"one of {sorted(allowed)}", verdict in (allowed or {None}))
+        self.real.settle()
+        self._compare_told()
+
+    def _packet_out(self, mod: o.PacketOut) -> None:
+        verdict = self.real.request(mod)
+        got = self.real.box.take()
+        self._note_choices()
+        allowed = self.oracle.request(mod)
+        same(verdict, allowed and f"one of {sorted(allowed)}", verdict in (allowed or {None}))
+        self._compare_out(got)
+
+    def packets(self, in_port: int, frames: tuple[bytes, ...]) -> None:
+        batches = [[f] for f in frames] if self._selects() else [list(frames)]
+        for batch in batches:
+            self._one_by_one(lambda batch=batch: self._batch(in_port, batch), lambda: None)
+
+    def _batch(self, in_port: int, batch: list[bytes]) -> None:
+        before = self.real.forwarded(in_port)
+        got = self.real.packets(in_port, batch)
+        self._note_choices()
+        forwarded = sum(self.oracle.packet(f, in_port) for f in batch)
+        self._compare_out(got)
+        count = self.real.forwarded(in_port) - before
+        same(count, forwarded, count == forwarded, "forwarded")
+        self.real.box.assert_ledgers()
+
+    def advance(self, seconds: int) -> None:
+        """Second by second where flows may time out, so that each is seen when it is due."""
+        steps = (
+            [1] * seconds if seconds < 10 and any(f.idle or f.hard for f in self.oracle.flows) else [seconds]
+        )
+        for step in steps:
+            self.real.advance(step)
+            self.oracle.advance(step)
+            self._compare_told()
+
+    def fragments(self, drop: bool) -> None:
+        assert self.real.ask(m.SetConfig(int(drop), self.oracle.miss_send_len)) is None
+        self.oracle.drop_fragments = drop
+
+    def statistics(self) -> None:
+        s, real = self.oracle, self.real
+        if s.early and not pipelines.have("early"):
+            return
+        equal(sw.flow_stats(real), sw.oracle_flow_stats(s), "flows")
+        tables = [sw.table_stats(real), sw.oracle_table_stats(s)]
+        if not pipelines.have("lookups"):
+            tables = [{n: (t[0], t[2]) for n, t in side.items()} for side in tables]
+        equal(*tables, "tables")
+        ports = {n: (*p.rx, *p.tx) for n, p in s.ports.items()}
+        equal(sw.port_stats(real), ports, "ports")
+        equal(sw.group_stats(real), sw.oracle_group_stats(s), "groups")
+        if pipelines.have("meters"):
+            equal(sw.meter_stats(real), sw.oracle_meter_stats(s), "meters")
+        total = real.ask(mp.AggregateStatsRequest())
+        sums = (sum(f.packets for f in s.flows), sum(f.bytes for f in s.flows), len(s.flows))
+        equal((total.packet_count, total.byte_count, total.flow_count), sums, "aggregate")
+
+    # ---- SELECT: which bucket it is, is the switch's choice
+
+    def _selects(self) -> list[int]:
+        return [n for n, g in self.oracle.groups.items() if g.type == "select" and len(g.buckets) > 1]
+
+    def _one_by_one(self, step: Any, _after: Any) -> None:
+        self._before = {n: self._bucket_counts(n) for n in self._selects()}
+        step()
+
+    def _bucket_counts(self, group: int) -> list[int]:
+        buckets = len(self.oracle.groups[group].buckets)
+        return [packets for packets, _ in self.real.agent.bridge.group_stats(group, buckets)[1:]]
+
+    def _note_choices(self) -> None:
+        taken: dict[int, list[int]] = {}
+        for number, before in self._before.items():
+            after = self._bucket_counts(number)
+            taken[number] = [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b]
+
+        def choose(group: int) -> int:
+            if len(taken[group]) > 1:
+                raise Ambiguous
+            assert taken[group], f"SELECT group {group} took no bucket"
+            return taken[group][0]
+
+        self.oracle.choose = choose
+
+    # ---- comparing
+
+    def _compare_out(self, got: dict[int, list[bytes]]) -> None:
+        want: dict[int, list[bytes]] = {}
+        for port, f in self.oracle.out:
+            want.setdefault(port, []).append(f)
+        self.oracle.out.clear()
+        # Packets of one batch are grouped by program: order is kept within a flow, not between flows.
+        sides = [
+            Counter(f"port {p}: {f.hex()}" for p, fs in side.items() for f in fs) for side in (got, want)
+        ]
+        equal(*sides, "output")
+        self._compare_told()
+
+    def _compare_told(self) -> None:
+        packets, removed = self.real.told()
+        want, self.oracle.punted = self.oracle.punted, []
+        if not pipelines.have("origin"):
+            packets, want = (
+                [o.replace(p, cookie=0, table=0, metadata=0, tunnel_id=0) for p in ps]
+                for ps in (packets, want)
+            )
+        equal(Counter(map(repr, packets)), Counter(map(repr, want)), "packet-ins")
+        gone, self.oracle.removed = self.oracle.removed, []
+        equal(Counter(map(repr, removed)), Counter(map(repr, gone)), "flow-removed")
+
+
+def shown(op: pipelines.Op) -> str:
+    """An operation in one line, without what is as always."""
+    if op[0] == "packets":
+        return f"packets to {op[1]}: {' '.join(f.hex() for f in op[2])}"
+    text = repr(op[1]) if op[0] == "request" else repr(op)
+    for usual in (
+        ", cookie_mask=0", ", out_port=4294967295", ", out_group=4294967295", ", idle=0", ", hard=0", ", flags=0",
+        ", watch_port=4294967295", ", watch_group=4294967295", ", weight=0",
+    ):  # fmt: skip
+        text = text.replace(usual, "")
+    return text
+
+
+def same(got: Any, want: Any, fine: bool, what: str = "answer") -> None:
+    assert fine, f"{what}: the switch says {got!r}, the oracle {want or None!r}"
+
+
+def equal(got: Any, want: Any, what: str) -> None:
+    """Show only what differs."""
+    if got == want:
+        return
+    if isinstance(got, Counter):
+        got, want = list((got - want).elements()), list((want - got).elements())
+    elif isinstance(got, dict):
+        keys = [k for k in {**got, **want} if got.get(k) != want.get(k)]
+        got, want = ({k: d.get(k) for k in keys} for d in (got, want))
+    elif isinstance(got, list):
+        got, want = [x for x in got if x not in want], [x for x in want if x not in got]
+    raise AssertionError(f"{what} differ:\n  switch {got!r}\n  oracle {want!r}")
+
+
+def failure(
+    seed: int, n: int = 30, ops: list[pipelines.Op] | None = None
+) -> tuple[str, list[pipelines.Op]] | None:
+    """Run a case, or just these operations of it; what went wrong, and the operations up to there."""
+    case = Case(seed)
+    try:
+        if ops is None:
+            case.run(n)
+        else:
+            case.replay(ops)
+    except Ambiguous:
+        return None
+    except Exception as error:  # noqa: BLE001  # a crash is a failure to be cut down, too
+        return f"{type(error).__name__}: {error}", case.done
+    finally:
+        case.close()
+    return None
+
+
+def cut_down(seed: int, ops: list[pipelines.Op], rounds: int = 400) -> tuple[str, list[pipelines.Op]]:
+    """The few of the operations that still fail (delta debugging)."""
+    size = max(1, len(ops) // 2)
+    text = ""
+    while True:
+        at = 0
+        while at < len(ops) and rounds:
+            rounds -= 1
+            fewer = ops[:at] + ops[at + size :]
+            found = failure(seed, ops=fewer)
+            if found:
+                text, ops = found
+            else:
+                at += size
+        if size == 1 or not rounds:
+            return _fewer_frames(seed, text, ops)
+        size //= 2
+
+
+def _fewer_frames(seed: int, text: str, ops: list[pipelines.Op]) -> tuple[str, list[pipelines.Op]]:
+    for i, op in enumerate(ops):
+        for f in op[2] if op[0] == "packets" else ():
+            found = failure(seed, ops=[*ops[:i], ("packets", op[1], (f,)), *ops[i + 1 :]])
+            if found:
+                text, ops = found
+                break
+    return text, ops
