@@ -19,6 +19,7 @@
 #include "pipeline.h"
 #include "program.h"
 #include "punt.h"
+#include "tally.h"
 
 enum {
     VS_CLONES = 512,                /* copies of packets per batch and core */
@@ -65,6 +66,7 @@ struct vs_core {
     int qsbr; /* slot, -1 for the control core */
     unsigned level;
     uint64_t now_ms;
+    uint64_t now_ns; /* of this batch; 0: not read yet (vs_core_now_ns) */
     unsigned n_dirty, n_clones;
     struct vs_port *virtual_in; /* control core: stands for a packet-out without an input port */
     struct vs_emc emc;
@@ -78,6 +80,7 @@ struct vs_core {
     struct vs_port **dirty; /* ports with packets in tx */
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
+    struct vs_tallies tallies;        /* of groups and meters */
     uint64_t idle_since;              /* cycles; 0: not idle */
     const struct vs_rxq_list *polled; /* list of the last iteration; only compared */
     uint32_t emc_era;                 /* of the cache's entries */
@@ -115,6 +118,13 @@ void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct 
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
 struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port);
+/* Nanoseconds of the datapath clock, read once a batch by whoever asks first. */
+static inline uint64_t vs_core_now_ns(struct vs_core *c)
+{
+    if (c->now_ns == 0)
+        c->now_ns = vs_dp_now_ns(c->dp);
+    return c->now_ns;
+}
 /* A copy that may be edited; NULL when the batch has used all. */
 struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p);
 /* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. */

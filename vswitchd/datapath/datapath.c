@@ -21,6 +21,16 @@ uint64_t vs_dp_now_ms(const vs_dp *dp)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t vs_dp_now_ns(const vs_dp *dp)
+{
+    int64_t fixed = atomic_load_explicit(&dp->time_override, memory_order_relaxed);
+    if (fixed >= 0)
+        return (uint64_t)fixed * 1000000;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 void vs_dp_set_time(vs_dp *dp, int64_t ms)
 {
     atomic_store_explicit(&dp->time_override, ms, memory_order_relaxed);

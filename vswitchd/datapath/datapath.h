@@ -92,6 +92,7 @@ int vs_dp_packet_out(vs_dp *dp, vs_bridge *b, const uint8_t *frame, uint32_t len
                      const struct vs_action *actions, uint32_t n);
 /* Milliseconds of the datapath clock. */
 uint64_t vs_dp_now_ms(const vs_dp *dp);
+uint64_t vs_dp_now_ns(const vs_dp *dp);     /* the same, finer */
 void vs_dp_set_time(vs_dp *dp, int64_t ms); /* virtual clock for tests; negative: real time */
 
 #ifndef VS_CDEF

@@ -28,6 +28,7 @@
     X(RX_NO_OUTPUT, "no_output_port", "the output port does not exist or is the input port")                 \
     X(RX_EGRESS_BLOCKED, "egress_blocked", "every output port is configured down or OFPPC_NO_FWD")           \
     X(RX_NO_GROUP, "no_group", "the group does not exist or has no bucket")                                  \
+    X(RX_NO_BUCKET, "no_live_bucket", "no bucket of the group is live, or none has a weight")                \
     X(RX_VLAN, "vlan_not_allowed", "NORMAL: the VLAN is not allowed on the input port")                      \
     X(RX_RESERVED_MAC, "reserved_mac", "NORMAL: link-local protocol address (01:80:c2:00:00:0x)")            \
     X(RX_SAME_PORT, "same_port", "NORMAL: the destination is behind the input port")                         \

@@ -13,6 +13,7 @@ struct vs_run {
     const struct vs_view *view;
     struct vs_packet *orig; /* carries the fate */
     unsigned depth;         /* of groups */
+    unsigned buckets;       /* run so far */
 };
 
 void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n);

@@ -36,7 +36,8 @@ static void fill_buckets(struct vs_group *g, const struct vs_bucket_spec *bucket
         to->weight = buckets[i].weight;
         to->watch_port = buckets[i].watch_port;
         to->watch_group = buckets[i].watch_group;
-        g->weights += to->weight;
+        to->watches = to->watch_port != VS_OFPP_ANY || to->watch_group != VS_OFPG_ANY;
+        to->upto = g->weights += to->weight;
         for (uint32_t j = 0; j < to->n_actions; j++)
             to->edits |= edits(&own[j]);
         own += to->n_actions;
@@ -92,13 +93,10 @@ int vs_bridge_group_stats(vs_bridge *b, uint32_t id, struct vs_group_stats *to, 
     const struct vs_group *g = newest(b, id);
     if (g == NULL)
         return -ENOENT;
-    if (max > 0) {
-        to[0].packets = atomic_load_explicit(&g->counts->packets, memory_order_relaxed);
-        to[0].bytes = atomic_load_explicit(&g->counts->bytes, memory_order_relaxed);
-    }
-    for (uint32_t i = 0; i < g->n_buckets && i + 1 < max; i++) {
-        to[i + 1].packets = atomic_load_explicit(&g->buckets[i].packets, memory_order_relaxed);
-        to[i + 1].bytes = atomic_load_explicit(&g->buckets[i].bytes, memory_order_relaxed);
+    for (uint32_t i = 0; i <= g->n_buckets && i < max; i++) {
+        const struct vs_shared_count *from = i == 0 ? &g->counts->all : &g->buckets[i - 1].count;
+        to[i].packets = atomic_load_explicit(&from->packets, memory_order_relaxed);
+        to[i].bytes = atomic_load_explicit(&from->bytes, memory_order_relaxed);
     }
     return 0;
 }

@@ -51,6 +51,8 @@ void vs_core_flush(struct vs_core *c)
 void vs_core_batch_end(struct vs_core *c)
 {
     c->n_clones = 0;
+    c->now_ns = 0;
+    vs_tally_settle(&c->tallies);
 }
 
 struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port)

@@ -1,0 +1,81 @@
+/* flow_hash.c: see flow_hash.h. */
+#include "flow_hash.h"
+
+enum {
+    ETH_HLEN = 14,
+    IPV4_HLEN = 20,
+    IPV6_HLEN = 40,
+    PROTO_HOP = 0,
+    PROTO_TCP = 6,
+    PROTO_UDP = 17,
+    PROTO_ROUTING = 43,
+    PROTO_FRAGMENT = 44,
+    PROTO_AH = 51,
+    PROTO_DEST = 60,
+    PROTO_SCTP = 132,
+};
+
+static uint64_t add(uint64_t h, const uint8_t *d, unsigned len)
+{
+    for (; len > 0; len -= VS_MIN(len, 8u), d += 8) {
+        uint64_t word = 0;
+        memcpy(&word, d, VS_MIN(len, 8u));
+        h = vs_mix64(h ^ word) + 0x9e3779b97f4a7c15ULL;
+    }
+    return h;
+}
+
+/* Source and destination of `len` bytes one behind the other; ports likewise, NULL: none. */
+static uint64_t ends(const uint8_t *addrs, unsigned len, const uint8_t *ports, uint64_t rest)
+{
+    uint64_t a = add(0, addrs, len), b = add(0, addrs + len, len);
+    if (ports != NULL) {
+        a = add(a, ports, 2);
+        b = add(b, ports + 2, 2);
+    }
+    return vs_mix64(vs_mix64(a) + vs_mix64(b) + rest * 0x9e3779b97f4a7c15ULL);
+}
+
+static bool has_ports(uint8_t proto)
+{
+    return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP;
+}
+
+/* The protocol whose header is at `l4`, or 0: nothing with ports, or a fragment. Each step takes 8 bytes at least. */
+static uint8_t ipv6_proto(const uint8_t *ip, uint32_t l4)
+{
+    uint8_t proto = ip[6];
+    uint32_t at = IPV6_HLEN;
+    while (at + 8 <= l4) {
+        const uint8_t *h = ip + at;
+        if (proto == PROTO_AH)
+            at += (h[1] + 2u) * 4;
+        else if (proto == PROTO_HOP || proto == PROTO_ROUTING || proto == PROTO_DEST)
+            at += (h[1] + 1u) * 8;
+        else
+            return 0;
+        proto = h[0];
+    }
+    return at == l4 && has_ports(proto) ? proto : 0;
+}
+
+uint64_t vs_flow_hash(const struct vs_packet *p)
+{
+    const uint8_t *d = p->data;
+    uint32_t l3 = p->l3_ofs, l4 = p->l4_ofs, have = p->head_len;
+    bool l4_there = l4 != VS_L_NONE && l4 > l3 && l4 + 4 <= have;
+    if (have < ETH_HLEN)
+        return 0;
+    uint16_t type =
+        l3 != VS_L_NONE && l3 >= ETH_HLEN && l3 <= have ? vs_get_be16(d + l3 - 2) : vs_get_be16(d + 12);
+    if (type == 0x0800 && l3 + IPV4_HLEN <= have) {
+        bool fragment = (vs_get_be16(d + l3 + 6) & 0x3fff) != 0;
+        uint8_t proto = !fragment && l4_there && has_ports(d[l3 + 9]) ? d[l3 + 9] : 0;
+        return ends(d + l3 + 12, 4, proto != 0 ? d + l4 : NULL, proto);
+    }
+    if (type == 0x86dd && l3 + IPV6_HLEN <= have) {
+        uint8_t proto = l4_there ? ipv6_proto(d + l3, l4 - l3) : 0;
+        return ends(d + l3 + 8, 16, proto != 0 ? d + l4 : NULL, proto);
+    }
+    return ends(d, 6, NULL, (uint64_t)type << 8);
+}
