@@ -1,5 +1,6 @@
 """A bridge of our switch with hosts in namespaces on its ports, and a controller to obey."""
 
+import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,17 +62,24 @@ class Site:
         host.run("ip", "link", "set", f"v{tag}", "mtu", "1496")
         host.set_address(f"v{tag}", address)
 
-    def obey(self, target: str) -> None:
-        """Set the controller and look for it once a second at least."""
-        self.switch.vsctl("set-controller", self.name, target)
-        self.switch.vsctl("set", "Controller", self.name, "max_backoff=1000")
+    def obey(self, *targets: str) -> None:
+        """Set the controllers; each is looked for once a second at least."""
+        self.switch.vsctl("set-controller", self.name, *targets)
+        for record in self._controllers():
+            self.switch.vsctl("set", "Controller", record, "max_backoff=1000")
+
+    def _controllers(self) -> list[str]:
+        return re.findall(r"[0-9a-f-]{36}", self.switch.vsctl("get", "Bridge", self.name, "controller"))
 
     def wait_connected(self) -> None:
-        """Until the controller is there."""
-        until(
-            lambda: self.switch.vsctl("get", "Controller", self.name, "is_connected") == "true",
-            "the switch has its controller",
-        )
+        """Until all controllers are there."""
+        for record in self._controllers():
+            until(
+                lambda record=record: (
+                    self.switch.vsctl("get", "Controller", record, "is_connected") == "true"
+                ),
+                "the switch has its controller",
+            )
 
 
 def ttl_of(host: NetNs, address: str) -> int:
