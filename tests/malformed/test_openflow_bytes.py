@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
 
-from of_strategies import ROWS, header, of_row, whole
+from of_strategies import ALL_ROWS, ROWS, header, of_row, row_id, whole
 
 from vswitchd.ofproto.codec import decode, encode, frame
-from vswitchd.ofproto.constants import OFPT
+from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPT
 from vswitchd.ofproto.errors import CODES, OFPBAC, EncodeError, OFError
 from vswitchd.ofproto.registry import Message
 
@@ -22,16 +22,16 @@ SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus" / "openflow"
 
 
-def harmless(data):
+def harmless(data, version=OFP_VERSION_13):
     """Decode; the answer must be a message that encodes again, or an error of the tables."""
     try:
-        xid, msg = decode(data)
+        xid, msg = decode(data, version)
     except OFError as error:
         assert type(error.code) is CODES[error.type]  # noqa: PT017
         assert error.data == data[:64]  # noqa: PT017
         return None
     assert isinstance(msg, Message)
-    again = decode(encode(msg, xid))
+    again = decode(encode(msg, xid, version), version)
     assert again == (xid, msg) or "\ufffd" in repr(msg)  # where bytes of a name were no text
     return msg
 
@@ -45,6 +45,7 @@ def with_length(data):
 @given(st.binary(max_size=200))
 def test_random_bytes(data):
     harmless(data)
+    harmless(data, OFP_VERSION_10)
     try:
         frame(data)
     except OFError as error:
@@ -53,16 +54,16 @@ def test_random_bytes(data):
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(ROWS), st.binary(max_size=160))
+@given(st.sampled_from(ALL_ROWS), st.binary(max_size=160))
 def test_random_bodies(row, body):
-    harmless(header(row.type, whole(row, body)))
+    harmless(header(row.type, whole(row, body), row.version), row.version)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
+@pytest.mark.parametrize("row", ALL_ROWS, ids=row_id)
 @settings(max_examples=10, deadline=None, suppress_health_check=SLOW_OK)
 @given(data=st.data())
 def test_mutated_messages(row, data):
-    wire = bytearray(encode(data.draw(of_row(row)), 1))
+    wire = bytearray(encode(data.draw(of_row(row)), 1, row.version))
     rng = random.Random(data.draw(st.integers(0, 1 << 32)))
     for _ in range(20):
         bad = bytearray(wire)
@@ -77,15 +78,15 @@ def test_mutated_messages(row, data):
                 del bad[max(8, at) :]
             else:
                 bad += bad[at : at + 64]
-        harmless(with_length(bytes(bad[:65535])))
+        harmless(with_length(bytes(bad[:65535])), row.version)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
+@pytest.mark.parametrize("row", ALL_ROWS, ids=row_id)
 def test_a_body_of_zeros_ends(row):
     """An element whose length is zero is where a parser would loop."""
     for size in (*range(200), 65535 - 16):
         body = whole(row, bytes(size))
-        harmless(header(row.type, body[:65527]))
+        harmless(header(row.type, body[:65527], row.version), row.version)
 
 
 def test_every_length_within_a_message_is_checked():

@@ -166,7 +166,7 @@ class _Ethertype(Layout):
         super().__init__(cls, "H2x")
         self.allowed = allowed
 
-    def read(self, rd: Reader) -> Action:
+    def read(self, rd: Reader, **_more: object) -> Action:
         """Read it and check the ethertype."""
         (ethertype,) = rd.unpack(self.fixed)
         if ethertype not in self.allowed:
@@ -194,4 +194,6 @@ _V13: dict[int, TypedCodec] = {
     OFPAT.POP_PBB: Layout(PopPbb, "4x"),
     OFPAT.EXPERIMENTER: Layout(ExperimenterAction, "I", Rest()),
 }
-ACTIONS = ListOf(Tlv({OFP_VERSION_13: _V13}, OFPBAC.BAD_TYPE, OFPBAC.BAD_LEN))
+ACTION = Tlv({OFP_VERSION_13: _V13}, OFPBAC.BAD_TYPE, OFPBAC.BAD_LEN)
+"""Any action; actions10.py adds the rows of 1.0."""
+ACTIONS = ListOf(ACTION)

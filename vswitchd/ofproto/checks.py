@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _FLOW_FLAGS = int(
     OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP | OFPFF.RESET_COUNTS | OFPFF.NO_PKT_COUNTS | OFPFF.NO_BYT_COUNTS
 )
+_FLOW_FLAGS_10 = int(OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP)
 _METER_FLAGS = int(OFPMF.KBPS | OFPMF.PKTPS | OFPMF.BURST | OFPMF.STATS)
 
 
@@ -21,6 +22,14 @@ def flow_mod(msg: FlowMod) -> None:
     if msg.command > OFPFC.DELETE_STRICT:
         raise OFError(OFPFMFC.BAD_COMMAND, f"command {msg.command}")
     if msg.flags & ~_FLOW_FLAGS:
+        raise OFError(OFPFMFC.BAD_FLAGS, f"flags {msg.flags:#x}")
+
+
+def flow_mod10(msg: FlowMod) -> None:
+    """Check command and flags of 1.0; it has no code of its own for flags."""
+    if msg.command > OFPFC.DELETE_STRICT:
+        raise OFError(OFPFMFC.BAD_COMMAND, f"command {msg.command}")
+    if msg.flags & ~_FLOW_FLAGS_10:
         raise OFError(OFPFMFC.BAD_FLAGS, f"flags {msg.flags:#x}")
 
 

@@ -13,7 +13,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vswitchd.ofproto import bundle_messages as _bundle_messages  # noqa: F401  # fills the registry
-from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFP_MAX_LEN, OFP_VERSION_13, OFPMPF, OFPT
+from vswitchd.ofproto import messages10 as _messages10  # noqa: F401
+from vswitchd.ofproto.constants import (
+    OFP_HEADER_LEN,
+    OFP_MAX_LEN,
+    OFP_VERSION_10,
+    OFP_VERSION_13,
+    OFPMPF,
+    OFPT,
+)
+from vswitchd.ofproto.constants10 import OFPT10
 from vswitchd.ofproto.errors import OFP_ERROR_DATA_MIN, OFPBRC, EncodeError, OFError
 from vswitchd.ofproto.messages import EchoReply, EchoRequest, Error, Hello
 from vswitchd.ofproto.multipart import MultipartReply, MultipartRequest
@@ -24,10 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _HEADER = struct.Struct("!BBHI")
-_MULTIPART = struct.Struct("!HH4x")
+# The header of multipart messages; in 1.0 (statistics) it has no padding.
+_MULTIPART = {OFP_VERSION_10: struct.Struct("!HH"), OFP_VERSION_13: struct.Struct("!HH4x")}
 _EXPERIMENTER = struct.Struct("!II")
-_MULTIPART_HEADER_LEN = OFP_HEADER_LEN + _MULTIPART.size
-_MULTIPART_TYPES = (OFPT.MULTIPART_REQUEST, OFPT.MULTIPART_REPLY)
+_MULTIPART_TYPES = {
+    OFP_VERSION_10: (OFPT10.STATS_REQUEST, OFPT10.STATS_REPLY),
+    OFP_VERSION_13: (OFPT.MULTIPART_REQUEST, OFPT.MULTIPART_REPLY),
+}
 _UNFIT = (struct.error, OverflowError, TypeError, AttributeError, ValueError)
 _SHARED = (Hello, Error, EchoRequest, EchoReply)  # the same in every version
 P = TypeVar("P", bound=MultipartReply | MultipartRequest)
@@ -71,8 +83,8 @@ def _decode(data: bytes, version: int) -> tuple[int, Message]:
         raise OFError(OFPBRC.BAD_VERSION, f"version {got:#04x} on a connection of version {version:#04x}")
     rd = Reader(data, OFP_HEADER_LEN, length, OFPBRC.BAD_LEN, got)
     rows = BY_KEY[version]
-    if kind in _MULTIPART_TYPES:
-        part, flags = rd.unpack(_MULTIPART)
+    if kind in _MULTIPART_TYPES[version]:
+        part, flags = rd.unpack(_MULTIPART[version])
         row = rows.get((kind, part))
         if row is None:
             raise OFError(OFPBRC.BAD_MULTIPART, f"multipart type {part}")
@@ -105,7 +117,7 @@ def encode(msg: Message, xid: int, version: int = OFP_VERSION_13) -> bytes:
     try:
         body = row.prefix + row.body.write(msg, version)
         if isinstance(msg, (MultipartRequest, MultipartReply)):
-            body = _MULTIPART.pack(row.part, msg.flags) + body
+            body = _MULTIPART[version].pack(row.part, msg.flags) + body
         head = msg.version if isinstance(msg, Hello) else version
         return _HEADER.pack(head, row.type, OFP_HEADER_LEN + len(body), xid) + body
     except EncodeError:
@@ -131,13 +143,14 @@ def encode_parts(
     if not isinstance(codec, ListOf):
         yield encode(msg, xid, version)
         return
-    room = limit - _MULTIPART_HEADER_LEN
+    header_len = OFP_HEADER_LEN + _MULTIPART[version].size
+    room = limit - header_len
     chunks: list[bytes] = []
     size = 0
 
     def flush(flags: int) -> bytes:
-        head = _HEADER.pack(version, row.type, _MULTIPART_HEADER_LEN + size, xid)
-        return b"".join([head, _MULTIPART.pack(row.part, flags), *chunks])
+        head = _HEADER.pack(version, row.type, header_len + size, xid)
+        return b"".join([head, _MULTIPART[version].pack(row.part, flags), *chunks])
 
     for entry in getattr(msg, "entries", ()) if entries is None else entries:
         try:

@@ -10,6 +10,7 @@ from vswitchd.ofproto.constants import (
     OFP_DEFAULT_MISS_SEND_LEN,
     OFP_DEFAULT_PRIORITY,
     OFP_NO_BUFFER,
+    OFP_VERSION_10,
     OFP_VERSION_13,
     OFPCR,
     OFPFC,
@@ -24,6 +25,7 @@ from vswitchd.ofproto.constants import (
     U64_MAX,
 )
 from vswitchd.ofproto.errors import OFPET, OFError, error_name
+from vswitchd.ofproto.errors10 import error10
 from vswitchd.ofproto.hello import HEADER_VERSION, HELLO_ELEMENTS
 from vswitchd.ofproto.instructions import INSTRUCTIONS, Instruction
 from vswitchd.ofproto.oxm import MATCH, Match
@@ -67,8 +69,10 @@ class Error(Message):
     data: bytes = b""
 
     @classmethod
-    def of(cls, error: OFError) -> Error:
-        """Build the answer to a refused message (its xid is `error.xid`)."""
+    def of(cls, error: OFError, version: int = OFP_VERSION_13) -> Error:
+        """Build the answer to a refused message (its xid is `error.xid`) with the codes of a version."""
+        if version == OFP_VERSION_10:
+            return cls(*error10(error), error.data)
         who = ONF_EXPERIMENTER.to_bytes(4, "big") if error.type == OFPET.EXPERIMENTER else b""
         return cls(error.type, error.code, who + error.data)
 
@@ -110,16 +114,18 @@ class FeaturesRequest(Message):
     """Ask who the switch is."""
 
 
-@message(OFPT.FEATURES_REPLY, "QIBB2xI4x")
+@message(OFPT.FEATURES_REPLY, "QIBB2xI4x", absent=2)
 @dataclass(frozen=True, slots=True)
 class FeaturesReply(Message):
-    """The switch's identity; capabilities are OFPC (7.3.1)."""
+    """The switch's identity; capabilities are OFPC (7.3.1); actions (a bitmap) and ports are 1.0's."""
 
     datapath_id: int
     n_buffers: int = 0
     n_tables: int = 0
     auxiliary_id: int = 0
     capabilities: int = 0
+    actions: int = 0
+    ports: tuple[Port, ...] = ()
 
 
 @message(OFPT.GET_CONFIG_REQUEST)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vswitchd.ofproto.constants import OFP_VERSION_13, OFPT
-from vswitchd.ofproto.wire import Codec, Layout, Pad, Reader
+from vswitchd.ofproto.wire import Body, Codec, Layout, Pad, Reader
 
 _EXPERIMENTER = struct.Struct("!II")
 M = TypeVar("M", bound="type[Message]")
@@ -36,10 +36,11 @@ class Message:
 class Row:
     """One message in one version; `key` as in the module's text."""
 
+    version: int
     key: Key
     cls: type[Message]
-    body: Layout
-    check: Check | None
+    body: Body
+    check: Check | None = None
 
     @property
     def type(self) -> int:
@@ -60,11 +61,8 @@ class Row:
 
     def read(self, rd: Reader, flags: int | None = None) -> Message:
         """Read the body (all of it) and check the values."""
-        values = self.body.values(rd)
+        msg: Message = self.body.read(rd) if flags is None else self.body.read(rd, flags=flags)
         rd.finish()
-        if flags is not None:
-            values.append(flags)
-        msg: Message = self.cls(*values)
         if self.check is not None:
             self.check(msg)
         return msg
@@ -79,17 +77,26 @@ ANY_VERSION = (OFPT.HELLO, OFPT.ERROR, OFPT.ECHO_REQUEST, OFPT.ECHO_REPLY)
 def message(
     kind: Key, fmt: str = "", *parts: Codec | Pad, text: tuple[str, ...] = (),
     versions: tuple[int, ...] = (OFP_VERSION_13,), check: Check | None = None, layout: type[Layout] = Layout,
+    absent: int = 0,
 ) -> Callable[[M], M]:  # fmt: skip
-    """Add a message class to the table; `check` raises OFError for values that this version cannot mean."""
+    """Add a message class to the table; `check` raises OFError for values that this version cannot mean.
+
+    `absent`: how many of the last fields (before `flags`) are not on the wire of these versions.
+    """
 
     def add(cls: M) -> M:
         extra = (
             1 if isinstance(kind, tuple) and len(kind) == 2 else 0
         )  # the flags of a multipart message, its last field
-        row = Row(kind, cls, layout(cls, fmt, *parts, text=text, extra=extra), check)
+        body = layout(cls, fmt, *parts, text=text, extra=extra + absent)
         for version in versions:
-            BY_KEY.setdefault(version, {})[kind] = row
-            BY_CLASS.setdefault(version, {})[cls] = row
+            add_row(Row(version, kind, cls, body, check))
         return cls
 
     return add
+
+
+def add_row(row: Row) -> None:
+    """Add a row that does not stand at its class: how another version writes it."""
+    BY_KEY.setdefault(row.version, {})[row.key] = row
+    BY_CLASS.setdefault(row.version, {})[row.cls] = row

@@ -33,15 +33,18 @@ FLOW_STATS = Sized(Layout(FlowStats, "2xBxIIHHHH4xQQQ", MATCH, INSTRUCTIONS), at
 
 @dataclass(frozen=True, slots=True)
 class TableStats:
-    """Counters of a table (7.3.5.4)."""
+    """Counters of a table (7.3.5.4); name, wildcards (OFPFW) and max_entries are 1.0's."""
 
     table_id: int
     active_count: int = 0
     lookup_count: int = 0
     matched_count: int = 0
+    name: str = ""
+    wildcards: int = 0
+    max_entries: int = 0
 
 
-TABLE_STATS = Layout(TableStats, "B3xIQQ")
+TABLE_STATS = Layout(TableStats, "B3xIQQ", extra=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vswitchd.ofproto.actions import ACTIONS, Action
-from vswitchd.ofproto.constants import OFP_VERSION_13, OFPG, OFPMBT, OFPP, OFPQT
+from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPG, OFPMBT, OFPP, OFPQT
 from vswitchd.ofproto.errors import OFPBRC, OFPGMFC, OFPMMFC
 from vswitchd.ofproto.wire import Layout, ListOf, Rest, Sized, Tlv
 
@@ -69,11 +69,11 @@ _QUEUE_PROPS = {
         OFPQT.MIN_RATE: Layout(QueueMinRate, "4xH6x"),
         OFPQT.MAX_RATE: Layout(QueueMaxRate, "4xH6x"),
         OFPQT.EXPERIMENTER: Layout(QueueExperimenter, "4xI4x", Rest()),
-    }
+    },
+    OFP_VERSION_10: {OFPQT.MIN_RATE: Layout(QueueMinRate, "4xH6x")},
 }
-PACKET_QUEUE = Sized(
-    Layout(PacketQueue, "II2x6x", ListOf(Tlv(_QUEUE_PROPS, OFPBRC.BAD_LEN, OFPBRC.BAD_LEN))), at=8
-)
+QUEUE_PROPERTIES = ListOf(Tlv(_QUEUE_PROPS, OFPBRC.BAD_LEN, OFPBRC.BAD_LEN))
+PACKET_QUEUE = Sized(Layout(PacketQueue, "II2x6x", QUEUE_PROPERTIES), at=8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Layout:
 
     `fmt` is a struct format (big endian, "x" for padding) that fills the fields in their order; `parts` are
     codecs for the next fields, or `Pad`. `text` names bytes fields that hold NUL-padded text. The last
-    `extra` fields are not on this part of the wire (the caller of `values()` adds them).
+    `extra` fields are not on this part of the wire (they keep their default, or the caller of `read()` gives them).
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Layout:
         if n_fixed + n_parts != len(names):
             raise TypeError(f"{cls.__name__} has {len(names)} fields, its layout {n_fixed + n_parts}")
         self.text = tuple(names.index(name) for name in text)
-        self.strings = _strings(fmt)
+        self.strings = string_sizes(fmt)
         self.get = _getter(names[:n_fixed])
         self.tail = tuple(names[n_fixed:])
 
@@ -152,7 +152,7 @@ class Layout:
         """Read the fields' values in their order."""
         values = list(rd.unpack(self.fixed))
         for index in self.text:
-            values[index] = values[index][:-1].split(b"\0", 1)[0].decode("utf-8", "replace")
+            values[index] = string_from_wire(values[index])
         for part in self.parts:
             if isinstance(part, Pad):
                 rd.skip(len(part.zeros))
@@ -160,9 +160,9 @@ class Layout:
                 values.append(part.read(rd))
         return values
 
-    def read(self, rd: Reader) -> Any:
-        """Read one object."""
-        return self.cls(*self.values(rd))
+    def read(self, rd: Reader, **more: Any) -> Any:
+        """Read one object; `more` are fields that are not on this part of the wire."""
+        return self.cls(*self.values(rd), **more)
 
     def write(self, value: Any, version: int) -> bytes:
         """Write one object."""
@@ -186,13 +186,23 @@ class Layout:
         out = list(values)
         for index, size in self.strings.items():
             if index in self.text:
-                out[index] = out[index].encode(errors="replace")[: size - 1]
+                out[index] = string_to_wire(out[index])[: size - 1]
             elif len(out[index]) != size:
                 raise EncodeError(f"{self.cls.__name__}: {out[index]!r} is not {size} bytes")
         return tuple(out)
 
 
-def _strings(fmt: str) -> dict[int, int]:
+def string_from_wire(data: bytes) -> str:
+    """Read NUL-padded text; its last byte is a NUL whatever it is (7.2.1)."""
+    return data[:-1].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def string_to_wire(text: str) -> bytes:
+    """Write text; the struct pads it."""
+    return text.encode(errors="replace")
+
+
+def string_sizes(fmt: str) -> dict[int, int]:
     """Find the sizes of the string columns of a struct format, by their index."""
     sizes = {}
     index = 0
@@ -212,10 +222,25 @@ def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return attrgetter(*names)
 
 
+class Body(TypedCodec, Protocol):
+    """What describes a class on the wire: a `Layout`, or a `Recast` of wire10.py."""
+
+    @property
+    def fixed(self) -> struct.Struct:
+        """Return the struct it begins with."""
+
+    @property
+    def parts(self) -> tuple[Codec | Pad, ...]:
+        """Return the codecs after that struct, where the table of messages asks for them."""
+
+    def read(self, rd: Reader, **more: Any) -> Any:
+        """Read one object; `more` are fields that are not on this part of the wire."""
+
+
 class Sized:
     """An element that holds its own length (u16 at offset `at`; the layout has padding there)."""
 
-    def __init__(self, layout: Layout, at: int, bad_len: IntEnum | None = None) -> None:
+    def __init__(self, layout: Body, at: int, bad_len: IntEnum | None = None) -> None:
         self.layout = layout
         self.at = at
         self.least = layout.fixed.size
@@ -270,13 +295,17 @@ class Tlv:
     def __init__(
         self, rows: Mapping[int, Mapping[Any, TypedCodec]], bad_type: IntEnum, bad_len: IntEnum
     ) -> None:
-        self.rows = rows
+        self.rows: dict[int, Mapping[Any, TypedCodec]] = {}
         self.bad_type = bad_type
         self.bad_len = bad_len
-        self.types = {
-            version: {codec.cls: (int(kind), codec) for kind, codec in table.items()}
-            for version, table in rows.items()
-        }
+        self.types: dict[int, dict[Any, tuple[int, TypedCodec]]] = {}
+        for version, table in rows.items():
+            self.add(version, table)
+
+    def add(self, version: int, table: Mapping[Any, TypedCodec]) -> None:
+        """Add the rows of a version."""
+        self.rows[version] = table
+        self.types[version] = {codec.cls: (int(kind), codec) for kind, codec in table.items()}
 
     def read(self, rd: Reader) -> Any:
         """Read one element; unknown types and bad lengths are refused with this union's codes."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from of_strategies import ROWS, XIDS, header, of_row, xid_of
+from of_strategies import ALL_ROWS, ROWS, XIDS, header, of_row, row_id, xid_of
 
 from vswitchd.ofproto import constants
 from vswitchd.ofproto.actions import Group, Output, PushVlan, SetField
@@ -60,28 +60,28 @@ def refused(data, code):
     return caught.value
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
+@pytest.mark.parametrize("row", ALL_ROWS, ids=row_id)
 @QUICK
 @given(data=st.data())
 def test_what_is_encoded_is_decoded(row, data):
     msg = data.draw(of_row(row))
     xid = xid_of(msg, data.draw(XIDS))
-    wire = encode(msg, xid)
+    wire = encode(msg, xid, row.version)
     assert frame(wire) == len(wire)
-    assert decode(wire) == (xid, msg)
-    assert encode(decode(wire)[1], xid) == wire
+    assert decode(wire, row.version) == (xid, msg)
+    assert encode(decode(wire, row.version)[1], xid, row.version) == wire
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
+@pytest.mark.parametrize("row", ALL_ROWS, ids=row_id)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_message_cut_anywhere_is_refused_or_shorter(row, data):
     msg = data.draw(of_row(row))
     own = xid_of(msg, 9)
-    wire = encode(msg, own)
+    wire = encode(msg, own, row.version)
     for cut in range(8, len(wire)):
         try:
-            _xid, msg = decode(wire[:2] + struct.pack("!H", cut) + wire[4:cut])
+            _xid, msg = decode(wire[:2] + struct.pack("!H", cut) + wire[4:cut], row.version)
         except OFError as error:
             xid = error.xid
         else:
@@ -131,7 +131,9 @@ def test_a_peer_of_another_version_can_say_hello_and_be_refused():
     assert decode(wire) == (7, Error(OFPET.HELLO_FAILED, 0, b"1.3 only"))
     assert encode(EchoRequest(), 1, version=1)[0] == 1
     with pytest.raises(EncodeError):
-        encode(BarrierRequest(), 1, version=1)
+        encode(BarrierRequest(), 1, version=5)
+    with pytest.raises(EncodeError):
+        encode(GroupMod(), 1, version=1)
 
 
 @pytest.mark.parametrize(
