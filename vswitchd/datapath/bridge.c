@@ -29,6 +29,8 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
         }
         /* Metadata starts as zero in every packet: what rules match of it was written by the walk itself. */
         memset(v->used.metadata, 0, sizeof v->used.metadata);
+        memset(v->used.tunnel_id, 0,
+               sizeof v->used.tunnel_id); /* so does the tunnel id, until there are tunnels */
         v->words = vs_key_word_map(&v->used);
         v->n_words = 0;
         for (unsigned i = 0; i < VS_KEY_WORDS; i++)
@@ -39,18 +41,23 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
     return v;
 }
 
-/* Groups and meters that are staged are shown by this view. */
 static void view_publish(struct vs_bridge *b, struct vs_view *v)
 {
     struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
+    atomic_store_explicit(&b->view, v, memory_order_release); /* pairs with the load at batch start */
+    vs_qsbr_defer(&vs_qsbr, free, old);
+}
+
+/* A commit: groups and meters that are staged are shown by this view. What changes a setting only leaves them staged, else it
+ * would show a part of a bundle. */
+static void view_publish_staged(struct vs_bridge *b, struct vs_view *v)
+{
     struct vs_item_map *groups = v->groups, *meters = v->meters;
     if (b->groups.map != NULL)
         v->groups = b->groups.map;
     if (b->meters.map != NULL)
         v->meters = b->meters.map;
-    atomic_store_explicit(&b->view, v, memory_order_release); /* pairs with the load at batch start */
-    if (old != NULL)
-        vs_qsbr_defer(&vs_qsbr, free, old);
+    view_publish(b, v);
     vs_items_shown(&b->groups, groups);
     vs_items_shown(&b->meters, meters);
 }
@@ -96,7 +103,7 @@ uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const
     if (!spec_valid(spec, actions))
         return 0;
     struct vs_table *t = table_at(b, spec->table);
-    if (t == NULL)
+    if (t == NULL || (spec->goto_table >= 0 && table_at(b, (uint8_t)spec->goto_table) == NULL))
         return 0;
     struct vs_rule *r = vs_rule_new(t, spec->priority, value, mask, actions, spec->n_apply, spec->n_write);
     if (r == NULL)
@@ -149,7 +156,7 @@ int vs_bridge_commit(vs_bridge *b)
         return -ENOMEM;
     if (!rules) { /* the caches stay right: groups and meters are looked up when actions run */
         v->version--;
-        view_publish(b, v);
+        view_publish_staged(b, v);
         return 0;
     }
     b->masks_changed = false;
@@ -168,7 +175,7 @@ int vs_bridge_commit(vs_bridge *b)
         b->zombies = r;
     }
     b->staged_remove = NULL;
-    view_publish(b, v);
+    view_publish_staged(b, v);
     if (b->zombies != NULL)
         b->zombie_epoch = vs_qsbr_begin(&vs_qsbr);
     return 0;
@@ -315,6 +322,17 @@ void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p)
 
 /* ---- life and settings --------------------------------------------------------------------------------------------- */
 
+static void free_tables(struct vs_bridge *b)
+{
+    for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
+        struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
+        if (t != NULL) {
+            vs_table_destroy(t); /* staged rules and zombies are still linked: freed here */
+            free(t);
+        }
+    }
+}
+
 struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t index)
 {
     struct vs_bridge *b = calloc(1, sizeof *b);
@@ -327,9 +345,12 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     struct vs_member_list *members = calloc(1, sizeof *members);
     struct vs_item_map *groups = vs_items_new(), *meters = vs_items_new();
     vs_mac_table *macs = vs_mac_table_new(8192, 300);
+    const struct vs_table *first = table_at(b, 0); /* where walks begin */
     if (view != NULL)
         view->version += dp->last_version; /* newer than any cache entry of a bridge that had this index */
-    if (view == NULL || members == NULL || groups == NULL || meters == NULL || macs == NULL) {
+    if (view == NULL || members == NULL || groups == NULL || meters == NULL || macs == NULL ||
+        first == NULL) {
+        free_tables(b);
         free(view);
         free(members);
         free(groups);
@@ -358,13 +379,7 @@ static void free_list(struct vs_rule *r)
 
 void vs_bridge_free(struct vs_bridge *b)
 {
-    for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
-        struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
-        if (t != NULL) {
-            vs_table_destroy(t); /* staged rules and zombies are still linked: freed here */
-            free(t);
-        }
-    }
+    free_tables(b);
     free_list(b->dying);
     free_list(b->retired);
     vs_items_rollback(&b->groups);
