@@ -61,7 +61,7 @@ struct vs_action {
     uint32_t arg;
     uint16_t max_len; /* OUTPUT to CONTROLLER: bytes wanted, 0xffff whole (OFPCML_NO_BUFFER) */
     uint16_t aux;
-    uint32_t pad;
+    uint32_t place; /* set by the walk: which rule of the path it comes from */
     uint8_t value[16];
     uint8_t mask[16];
 };

@@ -2,6 +2,7 @@
 #include "execute.h"
 
 #include "edit.h"
+#include "parse.h"
 
 struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p)
 {
@@ -21,6 +22,22 @@ static void output_port(struct vs_run *r, struct vs_packet *p, struct vs_port *p
         r->orig->fate = VS_FATE_FORWARDED;
     else
         r->orig->drop = VS_DROP_RX_EGRESS_BLOCKED;
+}
+
+/* To the controllers. `a` says where the packet comes from, but that buckets of a group do not know it: the group's action does,
+ * without a cookie (OpenFlow 1.3.5, 7.4.1). */
+static void punt(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, enum vs_punt_reason reason)
+{
+    const struct vs_action *from = r->depth > 0 && r->group != NULL ? r->group : a;
+    struct vs_action to = {.arg = VS_OFPP_CONTROLLER,
+                           .max_len = a->type == VS_ACT_OUTPUT ? a->max_len : 0xffff};
+    if (!r->packet_out) {
+        memcpy(to.value, from->value, sizeof to.value);
+        memcpy(to.mask, from->mask, sizeof to.mask);
+    }
+    if (r->packet_out || r->depth > 0)
+        memset(to.value, 0xff, sizeof(uint64_t)); /* the cookie */
+    vs_output_controller(r->c, r->b, r->view, r->orig, p, &to, reason);
 }
 
 static void output(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, bool last)
@@ -43,63 +60,114 @@ static void output(struct vs_run *r, struct vs_packet *p, const struct vs_action
         vs_output_all(r->c, r->b, r->orig, p, 0);
         return;
     case VS_OFPP_CONTROLLER:
-        vs_output_controller(r->c, r->b, r->view, r->orig, p, a, (enum vs_punt_reason)a->aux);
+        punt(r, p, a, (enum vs_punt_reason)a->aux);
         return;
     default:
         output_port(r, p, a->arg == r->orig->in_port ? NULL : vs_bridge_port(r->b, a->arg));
     }
 }
 
-/* Apply one editing action. 0, or the reason to drop. */
+/* The packet ends by this action of a rule; the tables behind never see it. In a bucket only the bucket's copy ends. */
+static void end(struct vs_run *r, const struct vs_action *a, int reason)
+{
+    r->orig->drop = (uint8_t)reason;
+    if (r->depth == 0)
+        r->ended = a->place;
+}
+
+/* Until meter.c has it. */
+__attribute__((weak)) int vs_run_meter(struct vs_run *r, const struct vs_packet *p, uint32_t id)
+{
+    return 0;
+}
+
+/* A dscp_remark band (5.7): `more` drop precedences on top, of the classes AF1 to AF4 (RFC 2597: DSCP 8 * class + 2 * precedence).
+ * Other packets stay as they are. */
+static void remark(const struct vs_run *r, struct vs_packet *p, int more)
+{
+    struct vs_key key;
+    uint8_t dirty = 6;
+    vs_parse(p, r->b->index, &key, &dirty);
+    int dscp = key.ip_tos[0] >> 2, class = dscp >> 3, precedence = dscp >> 1 & 3;
+    if (class < 1 || class > 4 || precedence == 0 || (dscp & 1) != 0)
+        return;
+    precedence = VS_MIN(precedence + more, 3);
+    uint8_t value[16] = {(uint8_t)((class << 3 | precedence << 1) << 2)}, mask[16] = {0xfc};
+    (void)vs_edit_set_field(p, VS_F_IP_DSCP, value, mask); /* there is a field: it was just read */
+}
+
+/* One action that changes the packet or what goes with it; p may be written. 0, or the reason to drop. */
 static int edit(struct vs_run *r, struct vs_packet *p, const struct vs_action *a)
 {
-    int done = vs_edit_apply(p, a);
-    if (done == 1 && atomic_load_explicit(&r->b->punt_ttl, memory_order_relaxed)) {
-        struct vs_action to_controller = {
-            .type = VS_ACT_OUTPUT, .arg = VS_OFPP_CONTROLLER, .max_len = 0xffff};
-        vs_output_controller(r->c, r->b, r->view, r->orig, p, &to_controller, VS_PUNT_TTL);
+    if (a->type == VS_ACT_SET_QUEUE) {
+        p->queue = a->arg;
+        return 0;
     }
+    if (a->type == VS_ACT_METER) { /* asked before: it remarks */
+        remark(r, p, (int)a->aux);
+        return 0;
+    }
+    int done = vs_edit_apply(p, a);
+    if (done == 1 && atomic_load_explicit(&r->b->punt_ttl, memory_order_relaxed))
+        punt(r, p, a, VS_PUNT_TTL);
     return done == 0 ? 0 : done == 1 ? VS_DROP_RX_TTL : VS_DROP_RX_BAD_ACTION;
+}
+
+/* The packet as one that may be written: copied when a port holds it already. NULL: no buffer. */
+static struct vs_packet *own(struct vs_run *r, struct vs_packet *p)
+{
+    return p->queued ? vs_core_clone(r->c, p) : p;
 }
 
 void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n)
 {
+    struct vs_action remarking;
     for (unsigned i = 0; i < n; i++, a++) {
+        const struct vs_action *what = a;
         if (a->type == VS_ACT_OUTPUT) {
             output(r, p, a, i == n - 1 && r->depth == 0);
             continue;
         }
         if (a->type == VS_ACT_GROUP) {
+            if (r->depth == 0)
+                r->group = a;
             vs_run_group(r, p, a->arg);
             continue;
         }
-        if (a->type == VS_ACT_SET_QUEUE) {
-            p->queue = a->arg;
-            continue;
-        }
         if (a->type == VS_ACT_DROP) {
-            r->orig->drop = (uint8_t)a->arg;
+            end(r, a, (int)a->arg);
             return;
         }
-        if (p->queued) { /* copy on write */
-            struct vs_packet *copy = vs_core_clone(r->c, p);
-            if (copy == NULL) {
-                r->orig->drop = VS_DROP_RX_NO_CLONE;
+        if (a->type == VS_ACT_RECIRC) {
+            r->recirc = p;
+            r->recirc_table = a->arg;
+            return;
+        }
+        if (a->type == VS_ACT_METER) {
+            int verdict = vs_run_meter(r, p, a->arg);
+            if (verdict == 0)
+                continue;
+            if (verdict < VS_METER_REMARK) {
+                end(r, a, verdict);
                 return;
             }
-            p = copy;
+            remarking = *a;
+            remarking.aux = (uint16_t)(verdict - VS_METER_REMARK);
+            what = &remarking;
         }
-        int reason = edit(r, p, a);
+        struct vs_packet *mine = own(r, p);
+        int reason = mine == NULL ? VS_DROP_RX_NO_CLONE : edit(r, mine, what);
         if (reason != 0) {
-            r->orig->drop = (uint8_t)reason;
+            end(r, a, reason);
             return;
         }
+        p = mine;
     }
 }
 
 void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
                      struct vs_packet *p, const struct vs_action *actions, unsigned n)
 {
-    struct vs_run r = {.c = c, .b = b, .view = view, .orig = p};
+    struct vs_run r = {.c = c, .b = b, .view = view, .orig = p, .packet_out = true};
     vs_run_actions(&r, p, actions, n);
 }

@@ -15,6 +15,10 @@ static const size_t arena_bytes[VS_PROGRAM_CLASSES] = {
     64u << 20,  64u << 20,  64u << 20,  64u << 20, 64u << 20,
 };
 
+struct vs_rule vs_marker_recirc = {.priority = -1, .goto_table = -1};
+struct vs_rule vs_marker_punt = {.priority = -1, .goto_table = -1};
+struct vs_rule vs_marker_end = {.priority = -1, .goto_table = -1};
+
 static void *map_zero(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -52,6 +56,12 @@ static struct vs_program *slot_at(const struct vs_programs *ps, unsigned size_cl
 {
     return (struct vs_program *)(void *)(ps->classes[size_class].base +
                                          ((size_t)i * VS_PROGRAM_SIZE0 << size_class));
+}
+
+uint32_t vs_program_id(const struct vs_programs *ps, const struct vs_program *p)
+{
+    size_t at = (size_t)((const uint8_t *)p - ps->classes[p->size_class].base);
+    return ((uint32_t)p->size_class << 24) + (uint32_t)(at / VS_PROGRAM_SIZE0 >> p->size_class) + 1;
 }
 
 static struct vs_program *slot_alloc(struct vs_programs *ps, size_t size)
@@ -93,6 +103,7 @@ static void fill(struct vs_program *p, const struct vs_draft *d, uint32_t hash)
     p->n_rules = d->n_rules;
     p->n_actions = d->n_actions;
     p->drop = d->drop;
+    p->first = d->first;
     p->hash = hash;
     memcpy(p->rules, d->rules, d->n_rules * sizeof d->rules[0]);
     memcpy(p->rules + d->n_rules, d->actions, d->n_actions * sizeof d->actions[0]);
@@ -183,8 +194,10 @@ static void harvest_one(struct vs_program *p)
         return;
     p->taken_packets = packets;
     p->taken_bytes = bytes;
-    for (unsigned i = 0; i < p->n_rules; i++) {
+    for (unsigned i = p->first; i < p->n_rules; i++) {
         struct vs_rule *r = p->rules[i];
+        if (r->table == NULL) /* a marker */
+            continue;
         r->packets += dp;
         r->bytes += db;
         r->used_ms = VS_MAX(r->used_ms, used);
@@ -212,15 +225,17 @@ void vs_programs_harvest(struct vs_programs *ps)
     }
 }
 
-void vs_draft_count(const struct vs_draft *d, uint64_t packets, uint64_t bytes, uint64_t now_ms)
+void vs_rules_count(struct vs_rule *const *rules, unsigned n, uint64_t bytes, uint64_t now_ms)
 {
-    for (unsigned i = 0; i < d->n_rules; i++) {
-        struct vs_rule *r = d->rules[i];
-        atomic_fetch_add_explicit(&r->direct_packets, packets, memory_order_relaxed);
+    for (unsigned i = 0; i < n; i++) {
+        struct vs_rule *r = rules[i];
+        if (r->table == NULL) /* a marker */
+            continue;
+        atomic_fetch_add_explicit(&r->direct_packets, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&r->direct_bytes, bytes, memory_order_relaxed);
         atomic_store_explicit(&r->direct_used_ms, now_ms, memory_order_relaxed);
-        atomic_fetch_add_explicit(&r->table->direct_lookups, packets, memory_order_relaxed);
+        atomic_fetch_add_explicit(&r->table->direct_lookups, 1, memory_order_relaxed);
         if (r->priority >= 0)
-            atomic_fetch_add_explicit(&r->table->direct_matches, packets, memory_order_relaxed);
+            atomic_fetch_add_explicit(&r->table->direct_matches, 1, memory_order_relaxed);
     }
 }

@@ -5,6 +5,12 @@
  * that path points at the same program, which carries the counters. Memory: per core one arena per size class, reserved as
  * address space once and touched as it fills, so the loop never allocates.
  *
+ * A path may hold markers, rules that belong to no table: RECIRC, behind which the tables were looked up again for the packet as
+ * the rules before had changed it; PUNT, a miss that goes to the controllers; END, an action of the last rule before ended the
+ * packet. So paths that differ in this are different programs. A packet that is looked up again runs several programs, the path of
+ * each of which starts with that of the one before: a program counts for its rules from `first` on, so that each rule of the
+ * whole path counts the packet once.
+ *
  * Life: FREE -> LIVE (the core interns) -> RETIRED (the core's sweep found a dead rule in the path and took the program out
  * of its index) -> FREE (the control thread took the last counts; the core finds it in a later sweep). Cache entries that
  * still point at a retired program are stale by their version: the rule died after every core had left the last version
@@ -20,7 +26,8 @@
 
 #ifndef VS_CDEF
 enum {
-    VS_PATH_MAX = 255,         /* rules in a path: tables only go forward */
+    VS_PATH_MAX = 2 * VS_MAX_TABLES +
+        2,                     /* rules in a path: tables only go forward; a marker between two at most */
     VS_PROGRAM_ACTIONS = 1024, /* actions in a program */
     VS_PROGRAM_CLASSES = 10,   /* 128 << class bytes */
     VS_PROGRAM_SIZE0 = 128,
@@ -44,7 +51,8 @@ struct vs_program {
     uint8_t single_output; /* one action: output to one real port */
     uint32_t hash;
     uint8_t size_class;
-    uint8_t pad[3];
+    uint8_t pad;
+    uint16_t first; /* rules before it were counted by an earlier program of the packet */
     _Atomic uint32_t
         state; /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
     /* line 1: the control thread writes */
@@ -59,7 +67,7 @@ static inline const struct vs_action *vs_program_actions(const struct vs_program
 
 /* A walk's result before it is interned. */
 struct vs_draft {
-    uint16_t n_rules, n_actions;
+    uint16_t n_rules, n_actions, first;
     uint8_t drop;
     struct vs_rule *rules[VS_PATH_MAX];
     struct vs_action actions[VS_PROGRAM_ACTIONS];
@@ -83,16 +91,22 @@ struct vs_programs {
     uint64_t live, refused; /* owner writes */
 };
 
+/* Rules of no table, for paths. */
+extern struct vs_rule vs_marker_recirc, vs_marker_punt, vs_marker_end;
+
 int vs_programs_init(struct vs_programs *ps); /* 0 or -ENOMEM */
 void vs_programs_destroy(struct vs_programs *ps);
 /* The program of that path; NULL when the arena is full (then execute the draft itself). */
 struct vs_program *vs_programs_intern(struct vs_programs *ps, const struct vs_draft *d);
+/* Not 0, and of no other program of this core as long as a cache entry that is not stale may hold it: the number of its slot. The
+ * slot gets another program only after every core left all versions in which this one could run. */
+uint32_t vs_program_id(const struct vs_programs *ps, const struct vs_program *p);
 /* Do a part of the sweep for `epoch`. Returns false when nothing is left to do. */
 bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch);
 /* Add what was counted since the last time to rules and tables. */
 void vs_programs_harvest(struct vs_programs *ps);
-/* Count packets of a draft that was executed without a program. Any thread. */
-void vs_draft_count(const struct vs_draft *d, uint64_t packets, uint64_t bytes, uint64_t now_ms);
+/* Count one packet for n rules without a program. Any thread. */
+void vs_rules_count(struct vs_rule *const *rules, unsigned n, uint64_t bytes, uint64_t now_ms);
 #endif
 
 #endif
