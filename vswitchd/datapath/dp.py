@@ -298,8 +298,20 @@ class Datapath:
         out: list[Punt] = []
         while len(out) < maximum and lib.vs_dp_punt_take(self._dp, r, self._data, lib.VS_MAX_FRAME):
             metadata = int.from_bytes(ffi.buffer(ffi.addressof(r, "metadata"), 8)[:], "big")
+            tunnel_id = int.from_bytes(ffi.buffer(ffi.addressof(r, "tunnel_id"), 8)[:], "big")
             data = ffi.buffer(self._data, r.data_len)[:]
             out.append(
-                Punt(r.bridge, r.in_port, r.table, r.cookie, r.reason, metadata, r.frame_len, r.max_len, data)
+                Punt(
+                    r.bridge,
+                    r.in_port,
+                    r.table,
+                    r.cookie,
+                    r.reason,
+                    metadata,
+                    r.frame_len,
+                    r.max_len,
+                    data,
+                    tunnel_id,
+                )
             )
         return out

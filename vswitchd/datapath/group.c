@@ -20,11 +20,10 @@ static const struct vs_group *newest(const vs_bridge *b, uint32_t id)
     return (const struct vs_group *)(const void *)vs_items_find(vs_items_newest(&b->groups, v->groups), id);
 }
 
-/* Does it change the packet's bytes? */
+/* Does it change the packet, or what goes with it to the ports? */
 static bool edits(const struct vs_action *a)
 {
-    return a->type != VS_ACT_OUTPUT && a->type != VS_ACT_GROUP && a->type != VS_ACT_DROP &&
-           a->type != VS_ACT_SET_QUEUE;
+    return a->type != VS_ACT_OUTPUT && a->type != VS_ACT_GROUP && a->type != VS_ACT_DROP;
 }
 
 static void fill_buckets(struct vs_group *g, const struct vs_bucket_spec *buckets, struct vs_action *own)

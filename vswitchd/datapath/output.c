@@ -214,6 +214,7 @@ void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const st
     struct punting pt = {.c = c, .ok = true};
     memcpy(&origin, a->value, sizeof origin);
     memcpy(&pt.record.metadata, a->mask, sizeof pt.record.metadata);
+    memcpy(&pt.record.tunnel_id, a->mask + 8, sizeof pt.record.tunnel_id);
     pt.record.cookie = origin.cookie;
     pt.record.table = origin.table;
     pt.record.bridge = b->index;

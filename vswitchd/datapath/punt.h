@@ -13,7 +13,7 @@
 
 struct vs_punt_record {
     uint64_t cookie;
-    uint64_t metadata; /* big-endian */
+    uint64_t metadata, tunnel_id; /* big-endian */
     uint32_t in_port;
     uint32_t frame_len;
     uint32_t data_len;
@@ -23,7 +23,7 @@ struct vs_punt_record {
     uint8_t reason; /* enum vs_punt_reason */
     uint8_t pad[6];
 };
-VS_ASSERT_SIZE(struct vs_punt_record, 40);
+VS_ASSERT_SIZE(struct vs_punt_record, 48);
 
 #ifndef VS_CDEF
 struct vs_punt_ring {

@@ -15,7 +15,7 @@ _VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3
 
 @dataclass(frozen=True, slots=True)
 class Punt:
-    """A packet for a controller."""
+    """A packet for a controller. cookie all ones: of no rule (an action set, a bucket, a packet-out)."""
 
     bridge: int
     in_port: int
@@ -26,6 +26,7 @@ class Punt:
     total_len: int
     max_len: int
     data: bytes
+    tunnel_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
