@@ -55,6 +55,13 @@ enum vs_punt_reason {
     VS_PUNT_MISS = 3,     /* no table-miss entry: for controllers of OpenFlow 1.0 only */
 };
 
+/* aux of SET_FIELD, POP_VLAN, PUSH_VLAN as OpenFlow 1.0 means them: a packet without the header stays as it is, a tag is pushed
+ * only where there is none. */
+enum vs_edit_mode {
+    VS_EDIT_STRICT,
+    VS_EDIT_LENIENT,
+};
+
 struct vs_action {
     uint16_t type;  /* enum vs_action_type */
     uint16_t field; /* enum vs_field */

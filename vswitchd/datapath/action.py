@@ -85,6 +85,14 @@ def pop_vlan() -> Action:
     return Action(lib.VS_ACT_POP_VLAN)
 
 
+def lenient(action: Action) -> Action:
+    """Make a set_field, pop_vlan or push_vlan as OpenFlow 1.0 means it.
+
+    A packet without the header stays as it is; a tag is pushed only where there is none.
+    """
+    return action._replace(aux=lib.VS_EDIT_LENIENT)
+
+
 def dec_ttl() -> Action:
     """Decrement the IP TTL; at 0 or 1 the packet ends."""
     return Action(lib.VS_ACT_DEC_TTL)

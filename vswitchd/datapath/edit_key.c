@@ -96,6 +96,8 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
         set_key(key, (enum vs_field)a->field, a->value, a->mask);
         break;
     case VS_ACT_PUSH_VLAN:
+        if (a->aux == VS_EDIT_LENIENT && (vs_get_be16(key->vlan_tci) & VS_TCI_PRESENT))
+            break;
         if (vs_get_be16(key->vlan2_tci) & VS_TCI_PRESENT)
             key->ip_frag[0] |= VS_TAGS_MORE;
         memcpy(key->vlan2_tci, key->vlan_tci, 2);

@@ -107,7 +107,11 @@ static int edit(struct vs_run *r, struct vs_packet *p, const struct vs_action *a
         remark(r, p, (int)a->aux);
         return 0;
     }
+    if (a->aux == VS_EDIT_LENIENT && a->type == VS_ACT_PUSH_VLAN && p->n_tags != 0)
+        return 0;
     int done = vs_edit_apply(p, a);
+    if (done < 0 && a->aux == VS_EDIT_LENIENT)
+        return 0;
     if (done == 1 && atomic_load_explicit(&r->b->punt_ttl, memory_order_relaxed))
         punt(r, p, a, VS_PUNT_TTL);
     return done == 0 ? 0 : done == 1 ? VS_DROP_RX_TTL : VS_DROP_RX_BAD_ACTION;
