@@ -109,6 +109,10 @@ class Case:
         assert self.real.ask(m.SetConfig(int(drop), self.oracle.miss_send_len)) is None
         self.oracle.drop_fragments = drop
 
+    def link(self, port: int, up: bool) -> None:
+        self.real.box.ports[port].set_link(up)
+        self.oracle.ports[port].link = up
+
     def statistics(self) -> None:
         s, real = self.oracle, self.real
         if s.early and not pipelines.have("early"):

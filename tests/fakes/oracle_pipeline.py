@@ -155,10 +155,11 @@ class Walk:
         port = self.s.ports.get(number)
         if port is None or port.config & (o.PORT_DOWN | o.NO_FWD):
             return
-        self.s.out.append((number, f))
-        port.tx[0] += 1
-        port.tx[1] += len(f)
         self.sent = True
+        if port.link:
+            self.s.out.append((number, f))
+            port.tx[0] += 1
+            port.tx[1] += len(f)
 
     def punt(self, f: bytes, max_len: int, where: Where) -> None:
         port = self.s.ports.get(self.in_port)

@@ -22,9 +22,7 @@ METERS = [1, 2]
 TABLES = [0, 0, 1, 2, 7, 253]
 # Features that the switch does not have yet: what is named here is not asked of it.
 NOT_YET: frozenset[str] = frozenset(
-    os.environ.get(
-        "ORACLE_NOT_YET", "mpls,pbb,meters,select,queues,fields,origin,early,tags,lookups,buckets,tcp_flags"
-    ).split(",")
+    os.environ.get("ORACLE_NOT_YET", "mpls,pbb,meters,select,queues,fields,buckets,tcp_flags").split(",")
 )
 
 Op = tuple
@@ -393,6 +391,8 @@ class Maker:
             return "advance", r.choice([1, 2, 100])
         if pick < 0.67:
             return "fragments", r.random() < 0.5
+        if pick < 0.68:
+            return "link", r.choice(PORTS), r.random() < 0.6
         if pick < 0.70:
             return ("statistics",)
         return self.packets()
