@@ -58,7 +58,7 @@ ETH_IP = oxm(5, b"\x08\0")
 PROTO_TCP = oxm(10, b"\6")
 BAD = {
     # 7.1
-    "OFPBRC_BAD_VERSION: a version that was not agreed": message(2, b"", version=5),
+    "OFPBRC_BAD_VERSION: a version that was not agreed": message(20, b"", version=5),
     "OFPBRC_BAD_TYPE: an unknown type": message(77, b""),
     "OFPBRC_BAD_TYPE: a message that only switches send": message(6, bytes(24)),
     "OFPBRC_BAD_LEN: longer than its type": message(5, bytes(8)),
