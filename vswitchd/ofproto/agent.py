@@ -22,6 +22,7 @@ from vswitchd.ofproto.flow_store import FlowStore
 from vswitchd.ofproto.groups import GroupTable
 from vswitchd.ofproto.messages import FlowRemoved, PortMod, PortStatus
 from vswitchd.ofproto.packet_in import Sender
+from vswitchd.ofproto.pipeline import WHOLE
 from vswitchd.ofproto.ports import PortTable, duration
 from vswitchd.ofproto.session import Async, Session
 
@@ -188,9 +189,10 @@ class Agent:
             self.bridge.set_ttl_punt(wanted)
 
     def flush(self) -> None:
-        """Remove all flows and groups without telling anybody (ovs-vswitchd.conf.db(5), fail_mode)."""
+        """Remove all flows, groups and table features, telling nobody (ovs-vswitchd.conf.db(5), fail_mode)."""
         self.settle()
         self.flows.flush()
+        self.flows.pipeline = WHOLE
         self.groups.flush()
         self.flows.commit()
 

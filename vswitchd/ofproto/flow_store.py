@@ -19,6 +19,7 @@ from vswitchd.ofproto.errors import OFPBIC, OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
 from vswitchd.ofproto.match_shape import pack
+from vswitchd.ofproto.pipeline import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
@@ -50,6 +51,7 @@ class FlowStore:
         removed: Callable[[FlowEntry], None],
     ) -> None:  # fmt: skip
         self.tables = FlowTables()
+        self.pipeline = WHOLE
         self.group_users: dict[int, set[FlowEntry]] = {}
         self._bridge = bridge
         self._clock = clock
@@ -78,6 +80,9 @@ class FlowStore:
             self._add(mod, program)
         else:
             entries = list(self._selected(mod, strict=mod.command == OFPFC.MODIFY_STRICT))
+            limits = self.pipeline.limits(mod.table_id)
+            if limits is not None and any(map(_is_table_miss, entries)):
+                limits.check_instructions(program.instructions, table_miss=True)
             if program.inconsistent:
                 for entry in entries:
                     check_consistent(entry.match, program.instructions)
@@ -159,6 +164,14 @@ class FlowStore:
         for entry in list(self.tables.select(Selection())):
             self._forget(entry, REPLACED, final=False)
 
+    def clear_tables(self, tables: Iterable[int]) -> Iterator[bytes]:
+        """Remove all entries of some tables without telling anybody (7.3.5.5.1), staged, in turns."""
+        for table in tables:
+            for done, entry in enumerate(self.tables.select(Selection(table_id=table)), 1):
+                self._forget(entry, REPLACED, final=False)
+                if done % _TURN == 0:
+                    yield b""
+
     def _selected(self, mod: FlowMod, *, strict: bool) -> Iterable[FlowEntry]:
         want = Selection(mod.match, mod.table_id, mod.out_port, mod.out_group, mod.cookie, mod.cookie_mask)
         if mod.command in (
@@ -173,16 +186,20 @@ class FlowStore:
         found = (self.tables.find(table, shape, packed | mod.priority) for table in tables)
         return [entry for entry in found if entry is not None and want.admits(entry)]
 
-    @staticmethod
-    def _check_table(mod: FlowMod, also: int = 0) -> None:
-        if mod.table_id >= N_TABLES and mod.table_id != also:
+    def _check_table(self, mod: FlowMod, also: int = 0) -> None:
+        if mod.table_id not in self.pipeline and mod.table_id != also:
             raise OFError(OFPFMFC.BAD_TABLE_ID, f"table {mod.table_id}")
 
     def _program(self, mod: FlowMod) -> Program:
         table_miss = mod.command == OFPFC.ADD and mod.priority == 0 and not mod.match.entries
         program = compile_instructions(mod.instructions, table_miss=table_miss)
-        if program.goto is not None and not mod.table_id < program.goto < N_TABLES:
+        if program.goto is not None and not (mod.table_id < program.goto and program.goto in self.pipeline):
             raise OFError(OFPBIC.BAD_TABLE_ID, f"goto from table {mod.table_id} to {program.goto}")
+        limits = self.pipeline.limits(mod.table_id)
+        if limits is not None:
+            limits.check_instructions(mod.instructions, table_miss=table_miss)
+            if mod.command == OFPFC.ADD and not table_miss:
+                limits.check_match(mod.match)
         check_ports(program.outputs)
         if program.groups:
             check_groups(program.groups, self._groups)
@@ -199,6 +216,10 @@ class FlowStore:
         now = self._clock()
         entry = sub.entries.get(key)
         if entry is None:
+            if self.tables.counts[mod.table_id] >= self.pipeline.room(mod.table_id):
+                raise OFError(
+                    OFPFMFC.TABLE_FULL, f"table {mod.table_id} has {self.tables.counts[mod.table_id]}"
+                )
             entry = FlowEntry(mod.table_id, shape, key, program, now)
             entry.rule = self._add_rule(sub, entry, program, mod.cookie)
             self.tables.insert(sub, entry)
@@ -218,7 +239,7 @@ class FlowStore:
     def _modify(self, entry: FlowEntry, program: Program, *, reset: bool) -> None:
         if entry.program is program and not reset:
             return
-        if entry.priority == 0 and not entry.shape.places:
+        if _is_table_miss(entry):
             program = compile_instructions(program.instructions, table_miss=True)
         sub = self.tables.subtable(entry.table, entry.shape)
         self._swap(sub, entry, program, entry.cookie, reset=reset)
@@ -318,3 +339,8 @@ class FlowStore:
         self._note_groups(entry, entry.program)
         if gone:
             self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
+
+
+def _is_table_miss(entry: FlowEntry) -> bool:
+    """Whether this is the table-miss entry of its table (5.4)."""
+    return entry.priority == 0 and not entry.shape.places

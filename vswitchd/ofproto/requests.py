@@ -22,11 +22,10 @@ from vswitchd.ofproto.constants import (
     OFPFC,
     OFPMC,
     OFPP,
-    OFPTT_ALL,
     U64_MAX,
     OFPCFrag,
 )
-from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPSCFC, OFPTMFC, OFError
+from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPSCFC, OFError
 from vswitchd.ofproto.flow_table import N_TABLES
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CAPABILITIES = OFPC.FLOW_STATS | OFPC.TABLE_STATS | OFPC.PORT_STATS | OFPC.GROUP_STATS
-_TABLE_CONFIG = 3  # OFPTC_DEPRECATED_MASK: bits that mean nothing in 1.3 and may be set (7.3.3)
 
 
 def not_for_slaves(function: Handler) -> Handler:
@@ -90,15 +88,6 @@ def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
 @not_for_slaves
 def _port_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     agent.modify_port(msg)
-
-
-@handler(m.TableMod)
-@not_for_slaves
-def _table_mod(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    if msg.table_id >= N_TABLES and msg.table_id != OFPTT_ALL:
-        raise OFError(OFPTMFC.BAD_TABLE, f"table {msg.table_id}")
-    if msg.config & ~_TABLE_CONFIG:
-        raise OFError(OFPTMFC.BAD_CONFIG, f"config {msg.config:#x}")
 
 
 @handler(m.MeterMod)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vswitchd.ofproto.bundles import Budget, Bundles
 from vswitchd.ofproto.constants import OFP_DEFAULT_MISS_SEND_LEN, OFPCR, OFPPR, OFPR, OFPRR
 from vswitchd.ofproto.messages import GetAsyncReply, SetAsync
+from vswitchd.ofproto.reassembly import Reassembly
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.connection import Connection
@@ -37,7 +38,7 @@ _SILENT = GetAsyncReply()
 class Session:
     """One connection's state. `peer` is a name for the log, `budget` what bundles of all connections share."""
 
-    __slots__ = ("bundles", "connection", "masks", "miss_send_len", "peer", "primary", "role")
+    __slots__ = ("bundles", "connection", "masks", "miss_send_len", "parts", "peer", "primary", "role")
 
     def __init__(
         self, connection: Connection, peer: str, *, primary: bool, enable_async: bool = True,
@@ -47,6 +48,7 @@ class Session:
         self.peer = peer
         self.primary = primary
         self.role: int = OFPCR.EQUAL
+        self.parts = Reassembly(connection.clock)
         self.bundles = Bundles(connection.clock, budget or Budget())
         self.masks = _DEFAULT if enable_async else _SILENT
         self.miss_send_len = OFP_DEFAULT_MISS_SEND_LEN if primary else 0

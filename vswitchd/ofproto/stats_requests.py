@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Job, handler
 from vswitchd.ofproto.codec import encode, encode_parts
-from vswitchd.ofproto.constants import OFPCR, OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
-from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPTFFC, OFError
+from vswitchd.ofproto.constants import OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
+from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFError
 from vswitchd.ofproto.flow_dump import dump
-from vswitchd.ofproto.flow_table import N_TABLES, Selection
+from vswitchd.ofproto.flow_table import Selection
 from vswitchd.ofproto.group_features import group_features
 from vswitchd.ofproto.ports import duration
 from vswitchd.ofproto.session import Session
 from vswitchd.ofproto.stats import Counter, GroupDesc, GroupStats, TableStats
-from vswitchd.ofproto.table_capabilities import table_features
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.registry import Message
@@ -53,8 +52,8 @@ def _desc(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     session.send(mp.DescReply("vswitchd", "Userspace switch", who.software, who.serial_num, who.dp_desc), xid)
 
 
-def _selection(msg: Any) -> Selection:
-    if msg.table_id >= N_TABLES and msg.table_id != OFPTT_ALL:
+def _selection(agent: Agent, msg: Any) -> Selection:
+    if msg.table_id not in agent.flows.pipeline and msg.table_id != OFPTT_ALL:
         raise OFError(OFPBRC.BAD_TABLE_ID, f"table {msg.table_id}")
     return Selection(msg.match, msg.table_id, msg.out_port, msg.out_group, msg.cookie, msg.cookie_mask)
 
@@ -63,14 +62,14 @@ def _selection(msg: Any) -> Selection:
 def _flows(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
-    return dump(agent.flows, agent.flows.tables.select(_selection(msg)), xid, agent.clock())
+    return dump(agent.flows, agent.flows.tables.select(_selection(agent, msg)), xid, agent.clock())
 
 
 @_multipart(mp.AggregateStatsRequest)
 def _aggregate(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
-    return _sum(agent, xid, _selection(msg))
+    return _sum(agent, xid, _selection(agent, msg))
 
 
 def _sum(agent: Agent, xid: int, want: Selection) -> Job:
@@ -92,7 +91,7 @@ def _tables(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
     agent.harvest()
     hits = agent.bridge.table_stats()
     counts = agent.flows.tables.counts
-    entries = [TableStats(table, counts[table], *hits.get(table, (0, 0))) for table in range(N_TABLES)]
+    entries = [TableStats(table, counts[table], *hits.get(table, (0, 0))) for table in agent.flows.pipeline]
     return encode_parts(mp.TableStatsReply(), xid, entries=entries)
 
 
@@ -163,16 +162,6 @@ def _no_meter(meter: int) -> None:
 @_multipart(mp.MeterFeaturesRequest)
 def _meter_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     session.send(mp.MeterFeaturesReply(), xid)
-
-
-@handler(mp.TableFeaturesRequest)
-def _table_features(_agent: Agent, session: Session, xid: int, msg: Any) -> Job:
-    if msg.entries and session.role == OFPCR.SLAVE:
-        raise OFError(OFPBRC.IS_SLAVE, "table features from a slave")
-    if msg.entries or msg.flags & OFPMPF.MORE:
-        raise OFError(OFPTFFC.EPERM, "the features of tables cannot be set")
-    entries = (table_features(table) for table in range(N_TABLES))
-    return encode_parts(mp.TableFeaturesReply(), xid, entries=entries, limit=PART_BYTES)
 
 
 @_multipart(mp.ExperimenterMultipartRequest)

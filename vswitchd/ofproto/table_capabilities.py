@@ -5,25 +5,24 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from vswitchd.ofproto.compile import KEY_FIELD, SETTABLE, SUPPORTED_INSTRUCTIONS
-from vswitchd.ofproto.constants import OFPAT, OFPIT, OFPTFPT, OFPXMC, U64_MAX
-from vswitchd.ofproto.flow_table import N_TABLES
+from vswitchd.ofproto.actions import ACTION
+from vswitchd.ofproto.compile import KEY_FIELD, SETTABLE, SUPPORTED_ACTIONS, SUPPORTED_INSTRUCTIONS
+from vswitchd.ofproto.constants import OFP_VERSION_13, OFPIT, OFPTFPT, OFPTT_MAX, OFPXMC, U64_MAX
 from vswitchd.ofproto.tablefeatures import TableFeatures, TableProperty
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.fields import Field
 
 MAX_ENTRIES = 4_000_000
-ACTIONS = (
-    OFPAT.OUTPUT, OFPAT.PUSH_VLAN, OFPAT.POP_VLAN, OFPAT.GROUP, OFPAT.SET_NW_TTL, OFPAT.DEC_NW_TTL,
-    OFPAT.SET_FIELD,
-)  # fmt: skip
+_TYPES = ACTION.types[OFP_VERSION_13]
+ACTIONS = tuple(sorted(_TYPES[action][0] for action in SUPPORTED_ACTIONS))
+"""Types (OFPAT) of the actions that we can do."""
 
 
 @cache
 def table_features(table: int) -> TableFeatures:
     """Return the features of one table; its name is that which Open vSwitch gives, "table<N>"."""
-    later = tuple(range(table + 1, N_TABLES))
+    later = tuple(range(table + 1, OFPTT_MAX))
     kinds = (
         SUPPORTED_INSTRUCTIONS if later else tuple(k for k in SUPPORTED_INSTRUCTIONS if k != OFPIT.GOTO_TABLE)
     )
@@ -45,13 +44,12 @@ def table_features(table: int) -> TableFeatures:
 
 @cache
 def _same_for_all() -> tuple[TableProperty, ...]:
-    actions = tuple(int(action) for action in ACTIONS)
     matched = tuple(_oxm(field, masked=field.maskable) for field in KEY_FIELD if _basic(field))
     settable = tuple(_oxm(field, masked=False) for field in SETTABLE if _basic(field))
     wild = tuple(_oxm(field, masked=False) for field in KEY_FIELD if _basic(field))
     return (
-        TableProperty(OFPTFPT.WRITE_ACTIONS, actions),
-        TableProperty(OFPTFPT.APPLY_ACTIONS, actions),
+        TableProperty(OFPTFPT.WRITE_ACTIONS, ACTIONS),
+        TableProperty(OFPTFPT.APPLY_ACTIONS, ACTIONS),
         TableProperty(OFPTFPT.MATCH, matched),
         TableProperty(OFPTFPT.WILDCARDS, wild),
         TableProperty(OFPTFPT.WRITE_SETFIELD, settable),
@@ -60,6 +58,7 @@ def _same_for_all() -> tuple[TableProperty, ...]:
 
 
 def _basic(field: Field) -> bool:
+    """Fields of experimenters are left out: few controllers read their ids."""
     return field.oxm_class == OFPXMC.OPENFLOW_BASIC
 
 
