@@ -4,6 +4,7 @@
 #include "flow_key.h"
 #include "packet.h"
 #include "port.h"
+#include "qos.h"
 #include "action.h"
 #include "parse.h"
 #include "edit.h"

@@ -88,6 +88,7 @@ void vs_core_free(struct vs_core *c)
     free(c->dirty);
     free(c->tx);
     free(c->pollfds);
+    vs_shaper_free(c->shaper);
     free(atomic_load_explicit(&c->rxqs, memory_order_relaxed));
     vs_emc_destroy(&c->emc);
     vs_programs_destroy(&c->programs);
@@ -101,6 +102,23 @@ void vs_core_free(struct vs_core *c)
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------ */
 
+/* Drop what is over the port's rate, in front of everything else. */
+static void process_policed(struct vs_core *c, struct vs_port *port, struct vs_tb *policer, int n)
+{
+    struct vs_packet *taken[VS_BATCH];
+    uint64_t now = vs_tb_ticks(vs_dp_now_ns(c->dp));
+    int n_taken = 0;
+    for (int i = 0; i < n; i++) {
+        if (!vs_tb_ready(policer, now)) {
+            vs_port_rx_drop(port->counters[c->index], VS_DROP_RX_POLICED, 1);
+            continue;
+        }
+        vs_tb_take(policer, now, c->rx[i]->frame_len * UINT64_C(8));
+        taken[n_taken++] = c->rx[i];
+    }
+    vs_core_process(c, port, taken, n_taken, true);
+}
+
 static int poll_queue(struct vs_core *c, const struct vs_rxq_ref *ref)
 {
     struct vs_port *port = ref->port;
@@ -111,7 +129,11 @@ static int poll_queue(struct vs_core *c, const struct vs_rxq_ref *ref)
     uint64_t before = vs_cycles();
     c->now_ms =
         vs_dp_now_ms(c->dp); /* not in idle turns: reading the clock costs as much as an empty queue */
-    vs_core_process(c, port, c->rx, n, true);
+    struct vs_tb *policer = __atomic_load_n(&port->policer, __ATOMIC_ACQUIRE);
+    if (VS_UNLIKELY(policer != NULL))
+        process_policed(c, port, policer, n);
+    else
+        vs_core_process(c, port, c->rx, n, true);
     vs_core_flush(c);
     if (port->ops->rx_release != NULL)
         port->ops->rx_release(port, ref->rxq);
@@ -149,9 +171,13 @@ int vs_core_iterate(struct vs_core *c)
     int total = 0;
     for (unsigned i = 0; i < list->n; i++)
         total += poll_queue(c, &list->ref[i]);
+    unsigned sent = 0;
+    struct vs_shaper *shaper = __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */
+    if (VS_UNLIKELY(shaper != NULL))
+        sent = vs_shaper_run(c, shaper);
     uint64_t end = vs_cycles();
     vs_count(&c->stats.iterations, 1);
-    if (total > 0 || sweeping) {
+    if (total > 0 || sweeping || sent > 0) {
         vs_count(&c->stats.busy_iterations, 1);
         vs_count(&c->stats.busy_cycles, end - start);
         if (end - start > vs_count_read(&c->stats.max_gap_cycles))

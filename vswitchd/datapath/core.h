@@ -19,6 +19,7 @@
 #include "pipeline.h"
 #include "program.h"
 #include "punt.h"
+#include "shaper.h"
 #include "tally.h"
 
 enum {
@@ -81,6 +82,7 @@ struct vs_core {
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
     struct vs_tallies tallies;        /* of groups and meters */
+    struct vs_shaper *shaper;         /* NULL until a port has a QoS; control thread sets it once, release */
     uint64_t idle_since;              /* cycles; 0: not idle */
     const struct vs_rxq_list *polled; /* list of the last iteration; only compared */
     uint32_t emc_era;                 /* of the cache's entries */
@@ -109,12 +111,13 @@ void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **p
 /* Send what was collected. */
 void vs_core_flush(struct vs_core *c);
 void vs_core_flush_port(struct vs_core *c, struct vs_port *port);
+void vs_core_send(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n);
 /* End of a batch: copies may be used again. */
 void vs_core_batch_end(struct vs_core *c);
 /* Run actions on one packet; sets its fate. */
 void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,
                      struct vs_packet *p, const struct vs_action *actions, unsigned n);
-/* Collect for a port; false when it is configured down or not to forward. */
+/* Collect for a port, or let it wait (shaper.h); false when it is configured down or not to forward. */
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
 struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port);

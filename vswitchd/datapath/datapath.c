@@ -124,8 +124,11 @@ int vs_dp_core_add(vs_dp *dp, int cpu)
     struct vs_core *c = vs_core_new(dp, (unsigned)index, cpu, dp->emc_entries);
     if (c == NULL)
         return -ENOMEM;
-    int rc = dp->manual ? 0 : vs_core_start(c);
+    int rc = vs_qos_core_added(dp, c);
+    if (rc == 0 && !dp->manual)
+        rc = vs_core_start(c);
     if (rc != 0) {
+        vs_qos_core_removed(dp, c);
         vs_core_free(c);
         return rc;
     }
@@ -145,6 +148,7 @@ void vs_dp_core_remove(vs_dp *dp, int core)
     } else {
         vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);
     }
+    vs_qos_core_removed(dp, c);
     vs_programs_harvest(&c->programs);
     vs_punt_move(&dp->cores[0]->punt, &c->punt);
     dp->cores[core] = NULL;
@@ -365,6 +369,7 @@ static void destroy_port(void *arg)
 void vs_dp_detach(vs_dp *dp, struct vs_port *p)
 {
     unassign_port(dp, p);
+    vs_port_clear_qos(p);
     for (unsigned i = 0; i < VS_MAX_PORTS; i++)
         if (dp->ports[i] != NULL && dp->ports[i]->patch_peer == p)
             vs_port_set_patch_peer(dp->ports[i], NULL);

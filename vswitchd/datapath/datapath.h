@@ -110,6 +110,8 @@ struct vs_dp {
     uint64_t
         last_version; /* highest of any removed bridge: caches may hold its entries under the same index */
     uint32_t emc_entries;
+    _Atomic uint64_t qos_epoch; /* as sweep_epoch: cores that see another one let qos_leaving go */
+    struct vs_qos *qos_leaving;
     int manual;
     int punt_fd;
     unsigned punt_next; /* core whose ring is read next: fairness */

@@ -39,7 +39,8 @@
     X(RX_PATCH_LOOP, "patch_loop", "crossed more bridges than allowed")                                      \
     X(RX_RESUBMIT_LOOP, "pipeline_limit", "the pipeline yields more actions than allowed")                   \
     X(RX_FRAGMENT, "fragment", "IP fragment while fragments are configured to be dropped")                   \
-    X(RX_METER, "meter", "over the rate of a drop band of a meter")
+    X(RX_METER, "meter", "over the rate of a drop band of a meter")                                          \
+    X(RX_POLICED, "policed", "over the rate at which the port's packets are taken (ingress policing)")
 
 #define VS_TX_DROPS(X)                                                                                       \
     X(TX_NOT_READY, "not_ready", "no peer is connected, or the queue is not started or enabled")             \
@@ -54,7 +55,8 @@
     X(TX_NO_TRANSLATION, "no_translation",                                                                   \
       "too many packets wait for an answer of the guest's IOMMU already")                                    \
     X(TX_QUEUE_FULL, "queue_full", "the shaped queue has no room")                                           \
-    X(TX_QUEUE_GONE, "queue_removed", "waited in a queue that was removed")
+    X(TX_QUEUE_GONE, "queue_removed", "waited in a queue that was removed")                                  \
+    X(TX_POLICED, "policed", "over the rate of an egress policer")
 
 enum vs_drop {
 #define VS_DROP_ROW(name, label, help) VS_DROP_##name,

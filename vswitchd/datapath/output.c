@@ -8,9 +8,13 @@
 
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
 {
-    if (VS_UNLIKELY(atomic_load_explicit(&port->config, memory_order_relaxed) &
-                    (VS_PORT_DOWN | VS_PORT_NO_FWD)))
-        return false;
+    uint32_t config = atomic_load_explicit(&port->config, memory_order_relaxed);
+    if (VS_UNLIKELY(config & (VS_PORT_DOWN | VS_PORT_NO_FWD | VS_PORT_SHAPED))) {
+        if (config & (VS_PORT_DOWN | VS_PORT_NO_FWD))
+            return false;
+        if (vs_shaper_take(c, port, p))
+            return true;
+    }
     struct vs_txq *q = &c->tx[port->index];
     if (!q->listed) {
         q->listed = 1;
@@ -23,6 +27,15 @@ bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p
     return true;
 }
 
+void vs_core_send(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n)
+{
+    struct vs_port_counters *pc = port->counters[c->index];
+    vs_count(&pc->tx_offered, n);
+    vs_count(&c->stats.tx_packets, n);
+    vs_count(&c->stats.tx_batches, 1);
+    port->ops->tx(port, c->index, pkts, (int)n, pc);
+}
+
 void vs_core_flush_port(struct vs_core *c, struct vs_port *port)
 {
     struct vs_txq *q = &c->tx[port->index];
@@ -32,11 +45,7 @@ void vs_core_flush_port(struct vs_core *c, struct vs_port *port)
         return;
     memcpy(pkts, q->pkts, n * sizeof pkts[0]);
     q->n = 0; /* first: a patch port may come back to this queue */
-    struct vs_port_counters *pc = port->counters[c->index];
-    vs_count(&pc->tx_offered, n);
-    vs_count(&c->stats.tx_packets, n);
-    vs_count(&c->stats.tx_batches, 1);
-    port->ops->tx(port, c->index, pkts, (int)n, pc);
+    vs_core_send(c, port, pkts, n);
 }
 
 void vs_core_flush(struct vs_core *c)
@@ -204,17 +213,19 @@ void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const st
                           struct vs_packet *orig, struct vs_packet *p, const struct vs_action *a,
                           enum vs_punt_reason reason)
 {
-    (void)view; /* seat: OFPM_CONTROLLER */
     const struct vs_port *in = vs_bridge_port(b, orig->in_port);
     if (in != NULL && (atomic_load_explicit(&in->config, memory_order_relaxed) & VS_PORT_NO_PACKET_IN)) {
         orig->drop = VS_DROP_RX_NO_PACKET_IN;
+        return;
+    }
+    if (vs_meter_measure(c, view, p, VS_OFPM_CONTROLLER) == VS_DROP_RX_METER) {
+        orig->drop = VS_DROP_RX_METER;
         return;
     }
     struct vs_punt_origin origin;
     struct punting pt = {.c = c, .ok = true};
     memcpy(&origin, a->value, sizeof origin);
     memcpy(&pt.record.metadata, a->mask, sizeof pt.record.metadata);
-    memcpy(&pt.record.tunnel_id, a->mask + 8, sizeof pt.record.tunnel_id);
     pt.record.cookie = origin.cookie;
     pt.record.table = origin.table;
     pt.record.bridge = b->index;

@@ -26,6 +26,7 @@ void vs_port_destroy(struct vs_port *p)
         free(p->counters[i]);
     if (p->vlan != &trunk_of_all)
         free(p->vlan);
+    free(p->policer);
     p->ops->destroy(p);
 }
 
@@ -46,6 +47,8 @@ uint16_t vs_port_index(const struct vs_port *p)
 
 void vs_port_set_config(struct vs_port *p, uint32_t config)
 {
+    config &= ~(uint32_t)VS_PORT_SHAPED; /* the control thread is its only writer */
+    config |= atomic_load_explicit(&p->config, memory_order_relaxed) & VS_PORT_SHAPED;
     atomic_store_explicit(&p->config, config, memory_order_relaxed);
 }
 

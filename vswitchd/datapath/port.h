@@ -11,6 +11,8 @@
  * The ledger (see drop.h): the driver counts every packet it received in rx_packets/rx_bytes, also one that it
  * then drops itself by vs_port_rx_drop; the core counts what becomes of the packets that rx returned. In tx the core has
  * counted the n packets as offered; the driver counts each one as sent (vs_port_sent) or dropped (vs_port_tx_drop).
+ * A packet that waits in a queue (qos.h) is not offered yet: it is counted when it is sent or dropped, so the ledger
+ * closes while packets wait. How many do is a gauge of its own (vs_port_waiting).
  *
  * Thread safety: `ops`, `index`, `type` never change. What the control thread changes while cores run is
  * one word each, read with relaxed loads, or a pointer that is swapped and freed after a grace period (qsbr.h). Counters are
@@ -44,6 +46,7 @@ enum {
     VS_PORT_NO_FWD = 32,       /* OFPPC_NO_FWD */
     VS_PORT_NO_PACKET_IN = 64, /* OFPPC_NO_PACKET_IN */
     VS_PORT_NO_FLOOD = 128,    /* OFPPC_NO_FLOOD of OpenFlow 1.0: not in FLOOD */
+    VS_PORT_SHAPED = 1 << 30,  /* our own, beside OpenFlow's: the port has a QoS */
 };
 
 enum vs_vlan_mode {
@@ -70,6 +73,8 @@ struct vs_port; /* opaque to Python: read through functions */
 #else
 struct vs_bridge;
 struct vs_core;
+struct vs_qos;
+struct vs_tb;
 
 struct vs_port_ops {
     const char *type;
@@ -98,6 +103,8 @@ struct vs_port {
     uint16_t n_rxq;           /* receive queues that exist now; grows and shrinks by the control thread */
     _Atomic uint32_t config;  /* VS_PORT_* */
     _Atomic uint32_t link_up; /* driver or control thread */
+    struct vs_qos *qos;       /* with VS_PORT_SHAPED; swapped by the control thread (qos.c) */
+    struct vs_tb *policer;    /* of what it receives, or NULL; swapped by the control thread */
     _Atomic int
         rx_fd[VS_MAX_RXQ];      /* what a sleeping core waits for; -1: none (the queue cannot wake a core) */
     struct vs_port *patch_peer; /* patch ports: the other end, or NULL. Swapped by the control thread */

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vswitchd.datapath import qos
 from vswitchd.datapath.bridge import DpBridge
-from vswitchd.datapath.core import RX_DROPS, TX_DROPS, ffi, lib
+from vswitchd.datapath.core import RX_DROPS, TX_DROPS, check, ffi, lib
 
 _ALL_VLANS = b"\xff" * (4096 // 8)
 _VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3}
@@ -157,3 +158,19 @@ class PortHandle:
     def set_patch_peer(self, other: PortHandle | None) -> None:
         """Where a patch port's packets come out."""
         lib.vs_port_set_patch_peer(self.cdata, other.cdata if other else ffi.NULL)
+
+    def set_qos(self, spec: qos.QosSpec | None) -> None:
+        """Rate and queues of what is sent, or none. Raises DatapathError; then the old one stays."""
+        qos.set_qos(self.cdata, spec)
+
+    def queue_stats(self, queue: int) -> qos.QueueStats:
+        """Counters of a queue. Raises DatapathError (ENOENT) when there is none of that number."""
+        return qos.queue_stats(self.cdata, queue)
+
+    def waiting(self) -> int:
+        """Packets that wait in queues; they are not in the ledger yet."""
+        return int(lib.vs_port_waiting(self.cdata))
+
+    def set_policing(self, rate: int, burst: int = 0) -> None:
+        """Drop what the port receives over this rate (bits/s, bits); 0: take all. Raises DatapathError."""
+        check(lib.vs_port_set_policing(self.cdata, rate, burst), "policing")

@@ -2,11 +2,13 @@
  *
  * Order: arm every queue (each looks once more for work), say "asleep", look once more at what the control thread may have
  * changed, leave the grace periods (offline), wait. The list of queues may be freed while the core is offline: after waking it is
- * loaded anew. The wait ends after WAKE_MS at the latest, so that nothing depends on a peer's promise to notify.
+ * loaded anew. A core where packets wait in queues wakes when the first of them may go. The wait ends after WAKE_MS at the
+ * latest, so that nothing depends on a peer's promise to notify.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core.h"
@@ -49,17 +51,21 @@ static bool room_for(struct vs_core *c, unsigned n)
 
 static bool must_stay(const struct vs_core *c, const struct vs_rxq_list *list)
 {
+    const struct vs_shaper *shaper = __atomic_load_n(&c->shaper, __ATOMIC_RELAXED);
     return atomic_load_explicit(&c->stop, memory_order_relaxed) ||
+           (shaper != NULL && atomic_load_explicit(&shaper->seen, memory_order_relaxed) !=
+                                  atomic_load_explicit(&c->dp->qos_epoch, memory_order_relaxed)) ||
            atomic_load_explicit(&c->rxqs, memory_order_relaxed) != list ||
            atomic_load_explicit(&c->programs.swept, memory_order_relaxed) !=
                atomic_load_explicit(&c->dp->sweep_epoch, memory_order_relaxed);
 }
 
-static void wait_for_work(struct vs_core *c, unsigned n)
+static void wait_for_work(struct vs_core *c, unsigned n, uint64_t ns)
 {
+    struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
     uint64_t before = vs_cycles();
     vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);
-    int ready = poll(c->pollfds, n, WAKE_MS);
+    int ready = ppoll(c->pollfds, n, &limit, NULL);
     vs_qsbr_online(&vs_qsbr, (unsigned)c->qsbr);
     atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
     if (ready > 0 && c->pollfds[0].revents != 0) {
@@ -75,7 +81,10 @@ void vs_core_sleep(struct vs_core *c)
 {
     const struct vs_rxq_list *list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
     c->idle_since = 0; /* whatever happens, a new spell of patience begins */
-    if (!room_for(c, list->n + 1))
+    uint64_t ns = UINT64_C(1000000) * WAKE_MS;
+    if (c->shaper != NULL) /* not past the time when a packet that waits may go */
+        ns = VS_MIN(ns, vs_shaper_due(c, c->shaper));
+    if (ns == 0 || !room_for(c, list->n + 1))
         return;
     unsigned armed = arm(list), n = 1;
     c->pollfds[0] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};
@@ -91,7 +100,7 @@ void vs_core_sleep(struct vs_core *c)
         vs_core_disarm(list, VS_MIN(armed + 1, list->n));
         return;
     }
-    wait_for_work(c, n);
+    wait_for_work(c, n, ns);
     list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
     vs_core_disarm(list, list->n);
 }
