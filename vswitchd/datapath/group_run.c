@@ -108,9 +108,7 @@ static void run_bucket(struct vs_run *r, struct vs_packet *p, struct vs_group_bu
         r->orig->drop = VS_DROP_RX_NO_CLONE;
         return;
     }
-    uint32_t queue = p->queue;
     vs_run_actions(r, q, bucket->actions, bucket->n_actions);
-    p->queue = queue;
 }
 
 void vs_run_group(struct vs_run *r, struct vs_packet *p, uint32_t id)

@@ -216,6 +216,15 @@ uint32_t vs_offload_wire_len(const struct vs_packet *p)
     return hdr_len == 0 ? p->frame_len : VS_MIN(p->frame_len, hdr_len + p->gso_size);
 }
 
+uint32_t vs_offload_wire_frames(const struct vs_packet *p, uint64_t *bytes)
+{
+    uint32_t hdr_len = vs_offload_header_len(p), frames = 1;
+    if (hdr_len != 0 && p->gso_size != 0 && p->frame_len > hdr_len + p->gso_size)
+        frames = (p->frame_len - hdr_len + p->gso_size - 1) / p->gso_size;
+    *bytes = p->frame_len + (uint64_t)(frames - 1) * hdr_len; /* each has the headers */
+    return frames;
+}
+
 static void cursor_copy(struct cursor *c, uint8_t *to, uint32_t n)
 {
     while (n) {

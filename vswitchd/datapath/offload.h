@@ -29,6 +29,8 @@ int vs_offload_check(const struct vs_packet *p);
 uint32_t vs_offload_header_len(const struct vs_packet *p);
 /* Bytes of the longest frame on the wire: of the packet, or of one segment of it. */
 uint32_t vs_offload_wire_len(const struct vs_packet *p);
+/* Frames on the wire, and the bytes of all of them. */
+uint32_t vs_offload_wire_frames(const struct vs_packet *p, uint64_t *bytes);
 /* Internet checksum of len bytes, folded, not complemented; for tests and drivers. */
 uint16_t vs_csum(const uint8_t *data, uint32_t len);
 

@@ -5,7 +5,7 @@
  * exact for packets of any size, and the depth bounds only what comes at once. Time is counted in ticks of 1/64 ns: 64 bytes
  * at 100 Gb/s are 328 of them, and the word comes round after nine years.
  *
- * Thread safety: ready, due, take: any thread. init: before it is shared.
+ * Thread safety: ready, due, take, try: any thread. init: before it is shared.
  */
 #ifndef VS_TOKEN_H
 #define VS_TOKEN_H
@@ -59,6 +59,19 @@ static inline void vs_tb_take(struct vs_tb *b, uint64_t now, uint64_t units)
     while (!atomic_compare_exchange_weak_explicit(&b->full_at, &at, VS_MAX(at, now) + cost,
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
+}
+
+/* Take tokens if it gives: one step, so that of all cores together only one packet leaves it in debt. */
+static inline bool vs_tb_try(struct vs_tb *b, uint64_t now, uint64_t units)
+{
+    uint64_t cost = vs_tb_cost(b, units);
+    uint64_t at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    do {
+        if (at >= b->depth && at - b->depth >= now)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &at, VS_MAX(at, now) + cost,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
 }
 #endif
 

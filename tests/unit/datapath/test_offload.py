@@ -393,3 +393,14 @@ def test_any_fields_over_any_bytes_neither_crash_nor_overrun():
         n, out = finish(p)
         assert n == (len(out) if out else -1)
         assert all(14 <= len(f) <= len(frame) for f in out)
+
+
+@pytest.mark.parametrize(
+    ("size", "segment"), [(5000, 1000), (5001, 1000), (999, 1000), (1000, 1000), (60000, 1448)]
+)
+def test_wire_frames_are_those_that_segmentation_makes(size, segment):
+    p, _keep = gso("v4", b"d" * size, segment)
+    octets = ffi.new("uint64_t *")
+    frames = lib.vs_offload_wire_frames(p, octets)
+    _, out = finish(p)
+    assert (frames, octets[0]) == (len(out), sum(map(len, out)))
