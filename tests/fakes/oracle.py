@@ -13,6 +13,7 @@ Where the specification leaves room the oracle does what README.md of ofproto sa
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable
 
 from tests.fakes import oracle_mods
@@ -89,6 +90,16 @@ class Oracle:
         except Refused as refused:
             return refused.names
         return set()
+
+    def bundle(self, mods: list[Request], verdicts: list[str | None]) -> tuple[int, set[str]] | None:
+        """All of the requests, or none if one is refused: its place and the errors for it."""
+        before = copy.deepcopy(self.__dict__)
+        for i, (mod, verdict) in enumerate(zip(mods, verdicts, strict=True)):
+            faults = self.request(mod, verdict)
+            if faults:
+                self.__dict__ = before
+                return i, faults
+        return None
 
     def advance(self, seconds: int) -> None:
         """Let time go by, and flows with it (5.5)."""

@@ -5,6 +5,7 @@ A case is its seed. What it did is recorded as plain operations, so that a faili
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from typing import Any
@@ -69,6 +70,25 @@ class Case:
         verdict = self.real.request(mod)
         allowed = self.oracle.request(mod, verdict)
         same(verdict, allowed and f"one of {sorted(allowed)}", verdict in (allowed or {None}))
+        self.real.settle()
+        self._compare_told()
+
+    def bundle(self, *mods: o.Request) -> None:
+        said, end = self.real.bundle(mods)
+        kept = [(mod, verdict) for mod, verdict in zip(mods, said, strict=True) if verdict is None or end]
+        malformed = [(mod, verdict) for mod, verdict in zip(mods, said, strict=True) if verdict and not end]
+        for mod, verdict in malformed:  # refused when they were added: not a part of it
+            same(
+                verdict, "well-formed", verdict in copy.deepcopy(self.oracle).request(mod, verdict), "bundle"
+            )
+        failed = self.oracle.bundle([mod for mod, _ in kept], [verdict for _, verdict in kept])
+        if failed is None:
+            same(end, None, end is None, "bundle")
+        else:
+            place, allowed = failed
+            verdict = kept[place][1]
+            same(verdict, f"{place}: one of {sorted(allowed)}", verdict in allowed, "bundle")
+            same(end, "OFPBFC_MSG_FAILED", end == "OFPBFC_MSG_FAILED", "bundle")
         self.real.settle()
         self._compare_told()
 
@@ -189,7 +209,7 @@ def shown(op: pipelines.Op) -> str:
     """An operation in one line, without what is as always."""
     if op[0] == "packets":
         return f"packets to {op[1]}: {' '.join(f.hex() for f in op[2])}"
-    text = repr(op[1]) if op[0] == "request" else repr(op)
+    text = repr(op[1]) if op[0] == "request" else "\n      ".join(map(repr, op))
     for usual in (
         ", cookie_mask=0", ", out_port=4294967295", ", out_group=4294967295", ", idle=0", ", hard=0", ", flags=0",
         ", watch_port=4294967295", ", watch_group=4294967295", ", weight=0",

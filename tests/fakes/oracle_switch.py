@@ -11,14 +11,15 @@ from typing import Any
 from tests.fakes import oracle_model as o
 from tests.fakes.switchbox import SwitchBox
 from vswitchd.ofproto import actions as act
+from vswitchd.ofproto import bundle_requests, requests, stats_requests, table_requests  # noqa: F401  # they register the handlers
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
-from vswitchd.ofproto import requests, stats_requests  # noqa: F401  # they register the handlers
 from vswitchd.ofproto.agent import Agent, Identity
+from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
 from vswitchd.ofproto.codec import decode, encode, frame, join
 from vswitchd.ofproto.connection import Connection, Ready, Request
-from vswitchd.ofproto.constants import OFPFC, OFPGC, OFPGT, OFPMC
+from vswitchd.ofproto.constants import OFPBCT, OFPFC, OFPGC, OFPGT, OFPMC
 from vswitchd.ofproto.fields import BY_NAME
 from vswitchd.ofproto.multipart import MultipartReply
 from vswitchd.ofproto.oxm import FieldMatch, Match
@@ -45,7 +46,7 @@ class RealSwitch:
         self.connection.receive(encode(m.Hello(frozenset({4})), 1))
         assert isinstance(self.connection.next(), Ready)
         self.agent.sessions.append(self.session)
-        self.unasked: list[Any] = []
+        self.unasked: list[tuple[int, Any]] = []
         self.connection.take_output()
         self.ask(m.SetAsync(7, 0, 0, 0, 15, 0))
 
@@ -68,7 +69,7 @@ class RealSwitch:
         self.agent.commit()
         found += self._read(b"")
         answers = [answer for xid, answer in found if xid == self.xid]
-        self.unasked += [answer for xid, answer in found if xid != self.xid]
+        self.unasked += [(xid, answer) for xid, answer in found if xid != self.xid]
         if answers and isinstance(answers[0], MultipartReply):
             return join(answers)
         assert len(answers) <= 1, answers
@@ -90,12 +91,29 @@ class RealSwitch:
         assert answer is None or isinstance(answer, m.Error), answer
         return None if answer is None else answer.name
 
+    def bundle(self, mods: tuple[o.Request, ...]) -> tuple[list[str | None], str | None]:
+        """Put requests in a bundle and commit it; what was said of each, and of the commit."""
+        said: list[str | None] = []
+        number, places = self.xid, {}
+        assert isinstance(self.ask(BundleControl(number, OFPBCT.OPEN_REQUEST)), BundleControl)
+        for i, mod in enumerate(mods):
+            bundled = Bundled(self.xid + 1, message_of(mod))
+            places[self.xid + 1] = i
+            answer = self.ask(BundleAdd(number, 0, bundled))
+            assert answer is None or isinstance(answer, m.Error), answer
+            said.append(None if answer is None else answer.name)
+        answer = self.ask(BundleControl(number, OFPBCT.COMMIT_REQUEST))
+        for xid, error in [(xid, error) for xid, error in self.unasked if xid in places]:
+            said[places[xid]] = error.name
+            self.unasked.remove((xid, error))
+        return said, answer.name if isinstance(answer, m.Error) else None
+
     def told(self) -> tuple[list[o.PacketIn], list[o.Removed]]:
         """Packet-ins and flow-removed messages since the last time."""
         for punt in self.box.dp.take_punts():
             self.agent.punt(punt)
-        found = [message for _, message in self._read(b"")]
-        found, self.unasked = self.unasked + found, []
+        found = [message for _, message in self.unasked + self._read(b"")]
+        self.unasked.clear()
         packets = [packet_in_of(message) for message in found if isinstance(message, m.PacketIn)]
         removed = [removed_of(message) for message in found if isinstance(message, m.FlowRemoved)]
         return packets, removed

@@ -5,6 +5,7 @@ What is asked depends on what the oracle holds by then, so that deletes find flo
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 from dataclasses import replace
@@ -373,6 +374,18 @@ class Maker:
         some = [r.choice(self.pool) for _ in range(r.choice([1, 3, 8]))]
         return "packets", r.choice([1, 2, 3]), tuple(some)
 
+    def bundle(self) -> Op:
+        """Some requests, each made as if those before it were carried out."""
+        before, self.s = self.s, copy.deepcopy(self.s)
+        mods: list[o.Request] = []
+        for _ in range(self.r.randrange(1, 6)):
+            kinds = [self.flow_mod, self.flow_mod, self.group_mod, self.port_mod]
+            mod = self.r.choice([*kinds, self.meter_mod] if have("meters") else kinds)()
+            if not self.s.request(mod) or self.r.random() < 0.3:
+                mods.append(mod)
+        self.s = before
+        return "bundle", *mods
+
     def op(self) -> Op:
         """One operation."""
         r = self.r
@@ -394,5 +407,7 @@ class Maker:
         if pick < 0.68:
             return "link", r.choice(PORTS), r.random() < 0.6
         if pick < 0.70:
+            return self.bundle()
+        if pick < 0.72:
             return ("statistics",)
         return self.packets()
