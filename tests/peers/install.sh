@@ -154,7 +154,7 @@ build_initramfs() {
 }
 
 install_tools() {
-  local dir=$PEERS/tools deb names='openvswitch-testcontroller mininet iperf net-tools'
+  local dir=$PEERS/tools deb names='openvswitch-testcontroller mininet iperf net-tools inetutils-telnet'
   [ -e "$PEERS/tools.ok" ] && return
   say "unpacking ovs-testcontroller and Mininet into $dir"
   rm -rf "$dir"
@@ -168,6 +168,7 @@ install_tools() {
     dpkg -x "$(echo "$PEERS/apt/debs/$deb"_*.deb)" "$dir" || return
     rm -f "$PEERS/apt/debs/$deb"_*.deb
   done
+  ln -s inetutils-telnet "$dir/usr/bin/telnet"
   touch "$PEERS/tools.ok"
 }
 
