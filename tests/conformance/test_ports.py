@@ -50,6 +50,17 @@ def test_frames_go_out_as_they_are(outside, length):
     assert closes(outside.box)
 
 
+def test_groups_that_watch_the_port_find_it_live(outside):
+    """Fast failover looks at the port's own word, which the driver keeps right."""
+    to_port = dp.BucketSpec((dp.output(UNDER_TEST),), watch_port=UNDER_TEST)
+    outside.box.bridge.set_group(1, 3, [to_port, dp.BucketSpec((dp.drop("runt"),), watch_port=OTHER)])
+    rule = dp.RuleSpec(0, 20, (("IN_PORT", OTHER, 0xFFFFFFFF),), apply=(dp.group(1),))
+    outside.box.bridge.add_rule(rule)
+    outside.box.bridge.commit()
+    assert outside.box.other.feed(frame(64))
+    assert outside.collect(1) == [frame(64)]
+
+
 def test_more_than_a_batch_keeps_its_order(outside):
     frames = [frame(64 + seed, seed) for seed in range(100)]
     for data in frames:

@@ -172,8 +172,10 @@ static const struct vs_port_ops patch_ops = {
 struct vs_port *vs_patch_port_new(const char *name)
 {
     struct vs_port *port = calloc(1, sizeof *port);
-    if (port != NULL)
-        vs_port_init(port, &patch_ops, name, 0);
+    if (port == NULL)
+        return NULL;
+    vs_port_init(port, &patch_ops, name, 0);
+    atomic_store_explicit(&port->link_up, 1, memory_order_relaxed);
     return port;
 }
 

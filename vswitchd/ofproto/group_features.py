@@ -1,4 +1,4 @@
-"""What the groups of this switch can do (7.3.5.11)."""
+"""What the groups of this switch can do (7.3.5.10)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ def group_features() -> GroupFeaturesReply:
     """Return the answer to a request for group features."""
     actions = sum(1 << action for action in ACTIONS)
     return GroupFeaturesReply(
-        types=1 << OFPGT.ALL | 1 << OFPGT.INDIRECT,
-        capabilities=int(OFPGFC.CHAINING | OFPGFC.CHAINING_CHECKS),
+        types=sum(1 << kind for kind in OFPGT),
+        capabilities=int(
+            OFPGFC.SELECT_WEIGHT | OFPGFC.SELECT_LIVENESS | OFPGFC.CHAINING | OFPGFC.CHAINING_CHECKS
+        ),
         max_all=MAX_GROUPS,
+        max_select=MAX_GROUPS,
         max_indirect=MAX_GROUPS,
+        max_ff=MAX_GROUPS,
         actions_all=actions,
+        actions_select=actions,
         actions_indirect=actions,
+        actions_ff=actions,
     )

@@ -1,42 +1,48 @@
-"""The group table (5.6, 6.7, 7.3.4.2): ALL and INDIRECT groups, their chaining, their copy in the datapath.
+"""The group table (5.6, 6.7, 7.3.4.2): groups, their chaining, their copy in the datapath.
 
-SELECT and FF are refused with OFPGMFC_BAD_TYPE until their issue: `_KINDS` is their seat. Thread: control.
+Liveness is the datapath's: it looks at ports when packets come, nothing is told to groups. A group that is
+watched may go; its watchers' buckets are dead then. Thread: control.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vswitchd.datapath import dp
+from vswitchd.datapath.action_set import action_set
 from vswitchd.ofproto.action_checks import check_groups, check_ports
 from vswitchd.ofproto.actions import Group as GroupAction
 from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.compile import compile_actions
-from vswitchd.ofproto.constants import OFPG, OFPGC, OFPGT, OFPP
+from vswitchd.ofproto.constants import OFPG, OFPGC
 from vswitchd.ofproto.errors import OFPGMFC, OFError
+from vswitchd.ofproto.group_checks import check_buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from vswitchd.ofproto.flow_store import FlowStore
     from vswitchd.ofproto.messages import GroupMod
     from vswitchd.ofproto.structures import Bucket
 
 MAX_GROUPS = 65536
-MAX_BUCKETS = 256
-_KINDS = (OFPGT.ALL, OFPGT.INDIRECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group; created in seconds of the switch's clock; `uses` are the groups that its buckets send to."""
+    """One group; created in seconds of the switch's clock.
+
+    `uses` are the groups that its buckets send to, `watched` those that its buckets watch.
+    """
 
     group_id: int
     type: int
     buckets: tuple[Bucket, ...]
     created: float
     uses: frozenset[int]
+    watched: frozenset[int]
 
 
 class GroupTable:
@@ -44,6 +50,7 @@ class GroupTable:
 
     def __init__(self, bridge: dp.DpBridge, clock: Callable[[], float]) -> None:
         self._groups: dict[int, Group] = {}
+        self._users: Counter[int] = Counter()
         self._bridge = bridge
         self._clock = clock
 
@@ -60,7 +67,7 @@ class GroupTable:
         return self._groups[group]
 
     def apply(self, mod: GroupMod, flows: FlowStore) -> None:
-        """Carry out a group-mod; OFError, and nothing changed, if refused. A delete takes its flows along."""
+        """Carry out a group-mod, staged; OFError, and nothing changed, if refused. A delete takes its flows along."""
         if mod.command == OFPGC.DELETE:
             self._delete(mod.group_id, flows)
             return
@@ -73,19 +80,21 @@ class GroupTable:
             raise OFError(OFPGMFC.UNKNOWN_GROUP, f"group {mod.group_id}")
         if had is None and len(self._groups) >= MAX_GROUPS:
             raise OFError(OFPGMFC.OUT_OF_GROUPS, f"at most {MAX_GROUPS} groups")
-        _check_buckets(mod)
+        check_buckets(mod)
         group = self._checked(mod, had.created if had is not None else self._clock())
-        compiled = [dp.BucketSpec(compile_actions(bucket.actions)) for bucket in mod.buckets]
+        compiled = [
+            dp.BucketSpec(action_set(compile_actions(b.actions)), b.weight, b.watch_port, b.watch_group)
+            for b in mod.buckets
+        ]
         try:
             self._bridge.set_group(mod.group_id, int(mod.type), compiled)
         except dp.DatapathError as error:
             raise OFError(OFPGMFC.OUT_OF_BUCKETS, str(error)) from None
-        self._groups[mod.group_id] = group
+        self._note(group)
 
     def flush(self) -> None:
         """Remove all groups; the flows that use them must be gone."""
-        for group in list(self._groups):
-            self._remove(group)
+        self._remove(self._groups)
 
     def snapshot(self) -> dict[int, Group]:
         """Return what `restore()` takes: the groups as they are now."""
@@ -94,29 +103,48 @@ class GroupTable:
     def restore(self, groups: dict[int, Group]) -> None:
         """Have these groups again (a transaction is taken back; the datapath forgets its own staged ones)."""
         self._groups = groups
+        self._users = Counter(used for group in groups.values() for used in group.uses)
 
     def users(self, group: int) -> int:
         """Return how many groups send to this one."""
-        return sum(group in other.uses for other in self._groups.values())
+        return self._users[group]
+
+    def _note(self, group: Group) -> None:
+        self._forget(group.group_id)
+        self._groups[group.group_id] = group
+        self._users.update(group.uses)
+
+    def _forget(self, number: int) -> None:
+        had = self._groups.pop(number, None)
+        for used in had.uses if had is not None else ():
+            self._users[used] -= 1
+            if not self._users[used]:
+                del self._users[used]
 
     def _checked(self, mod: GroupMod, created: float) -> Group:
-        """Check ports, chained groups and loops (6.7: a switch must refuse a loop that it finds)."""
+        """Check ports, chained and watched groups, and loops (6.7: a switch refuses a loop that it finds)."""
         actions = [action for bucket in mod.buckets for action in bucket.actions]
         check_ports(frozenset(a.port for a in actions if isinstance(a, Output)))
         uses = frozenset(a.group_id for a in actions if isinstance(a, GroupAction))
-        if mod.group_id in uses:
-            raise OFError(OFPGMFC.LOOP, f"group {mod.group_id} sends to itself")
+        watched = frozenset(bucket.watch_group for bucket in mod.buckets) - {OFPG.ANY}
+        self._check_loop(mod.group_id, uses, lambda group: group.uses)
+        self._check_loop(mod.group_id, watched, lambda group: group.watched)
         check_groups(uses, self._groups)
+        for group in watched:
+            if group not in self._groups:
+                raise OFError(OFPGMFC.BAD_WATCH, f"there is no group {group} to watch")
+        return Group(mod.group_id, mod.type, mod.buckets, created, uses, watched)
+
+    def _check_loop(self, goal: int, start: frozenset[int], after: Callable[[Group], frozenset[int]]) -> None:
         seen: set[int] = set()
-        todo = list(uses)
+        todo = list(start)
         while todo:
-            group = todo.pop()
-            if group == mod.group_id:
-                raise OFError(OFPGMFC.LOOP, f"group {mod.group_id} sends to itself through other groups")
-            if group not in seen:
-                seen.add(group)
-                todo += self._groups[group].uses
-        return Group(mod.group_id, mod.type, mod.buckets, created, uses)
+            number = todo.pop()
+            if number == goal:
+                raise OFError(OFPGMFC.LOOP, f"group {goal} leads to itself")
+            if number not in seen and number in self._groups:
+                seen.add(number)
+                todo += after(self._groups[number])
 
     def _delete(self, group: int, flows: FlowStore) -> None:
         if group == OFPG.ALL:
@@ -131,23 +159,9 @@ class GroupTable:
             doomed = [group]
         for number in doomed:
             flows.delete_group_users(number)
-        for number in doomed:
-            self._remove(number)
+        self._remove(doomed)
 
-    def _remove(self, group: int) -> None:
-        del self._groups[group]
-        self._bridge.remove_group(group)
-
-
-def _check_buckets(mod: GroupMod) -> None:
-    if mod.type not in _KINDS:
-        raise OFError(OFPGMFC.BAD_TYPE, f"group type {mod.type} is not supported")
-    if len(mod.buckets) > MAX_BUCKETS:
-        raise OFError(OFPGMFC.OUT_OF_BUCKETS, f"{len(mod.buckets)} buckets, at most {MAX_BUCKETS}")
-    if mod.type == OFPGT.INDIRECT and len(mod.buckets) != 1:
-        raise OFError(OFPGMFC.INVALID_GROUP, "an indirect group has one bucket")
-    for bucket in mod.buckets:
-        if bucket.weight:
-            raise OFError(OFPGMFC.INVALID_GROUP, "a weight in a group that does not select")
-        if bucket.watch_port != OFPP.ANY or bucket.watch_group != OFPG.ANY:
-            raise OFError(OFPGMFC.WATCH_UNSUPPORTED, "a group without liveness watches nothing")
+    def _remove(self, groups: Iterable[int]) -> None:
+        for number in sorted(groups, reverse=True):  # the datapath's list is sorted, and its end is cheap
+            self._forget(number)
+            self._bridge.remove_group(number)

@@ -303,8 +303,17 @@ def test_groups(switch, peer):
         (m.GroupMod(command=3, group_id=9), "OFPGMFC_BAD_COMMAND"),
         (m.GroupMod(group_id=0xFFFFFF01), "OFPGMFC_INVALID_GROUP"),
         (m.GroupMod(command=2, group_id=0xFFFFFFFF), "OFPGMFC_INVALID_GROUP"),
-        (m.GroupMod(type=1, group_id=9), "OFPGMFC_BAD_TYPE"),
-        (m.GroupMod(type=3, group_id=9), "OFPGMFC_BAD_TYPE"),
+        (m.GroupMod(type=4, group_id=9), "OFPGMFC_BAD_TYPE"),
+        (m.GroupMod(type=3, group_id=9, buckets=(BUCKET,)), "OFPGMFC_INVALID_GROUP"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(1, watch_port=1),)), "OFPGMFC_INVALID_GROUP"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_port=0),)), "OFPGMFC_BAD_WATCH"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_port=0xFFFFFFFD),)), "OFPGMFC_BAD_WATCH"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_group=8),)), "OFPGMFC_BAD_WATCH"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_group=0xFFFFFFFC),)), "OFPGMFC_BAD_WATCH"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_group=9),)), "OFPGMFC_LOOP"),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(0, 0xFFFFFFFE, 1),)), None),
+        (m.GroupMod(type=3, group_id=9, buckets=(Bucket(watch_port=77),)), None),
+        (m.GroupMod(type=1, group_id=9, buckets=(Bucket(5), Bucket(0xFFFF, 1, 2), Bucket())), None),
         (m.GroupMod(type=2, group_id=9), "OFPGMFC_INVALID_GROUP"),
         (m.GroupMod(group_id=9, buckets=(Bucket(weight=1),)), "OFPGMFC_INVALID_GROUP"),
         (m.GroupMod(group_id=9, buckets=(Bucket(watch_port=1),)), "OFPGMFC_WATCH_UNSUPPORTED"),
@@ -344,8 +353,10 @@ def test_what_is_not_there_yet_is_answered_so(peer):
 
 def test_group_features(peer):
     reply = peer.reply(mp.GroupFeaturesRequest())
-    assert reply.types == 0b101
+    assert (reply.types, reply.capabilities) == (0b1111, 0b1111)
     assert reply.actions_all >> 22 & 1
+    assert {reply.actions_select, reply.actions_indirect, reply.actions_ff} == {reply.actions_all}
+    assert {reply.max_all, reply.max_select, reply.max_indirect, reply.max_ff} == {65536}
 
 
 def test_table_mod(peer):

@@ -64,6 +64,7 @@ class TestPort:
         self.handle: Any = lib.vs_test_port_new(config.name.encode(), config.n_rxq or 1, _TEST_RING)
         if self.handle == ffi.NULL:
             raise PortError(f"cannot make test port {config.name}: out of memory")
+        lib.vs_port_set_link(self.handle, self.link_up)
         self._buffer = ffi.new("uint8_t[]", _MAX_FRAME)
 
     def feed(self, frame: bytes, rxq: int = 0) -> bool:
@@ -78,6 +79,7 @@ class TestPort:
     def set_link(self, up: bool) -> None:
         """Pretend that the cable was plugged or pulled."""
         self.link_up = up
+        lib.vs_port_set_link(self.handle, up)
         self._env.changed(self)
 
     def status(self) -> PortStatus:
