@@ -86,6 +86,9 @@ class FakeBridge:
     def set_ttl_punt(self, on):
         self.ttl_punt = on
 
+    def set_punt_miss(self, on):
+        self.punt_miss = on
+
     def group_stats(self, group, n_buckets):
         return [(10 * group, 100)] + [(group, 9)] * n_buckets
 

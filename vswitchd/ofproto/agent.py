@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vswitchd.datapath import dp
 from vswitchd.ofproto.buffers import Buffers
 from vswitchd.ofproto.bundles import Budget
+from vswitchd.ofproto.connection import VERSIONS
 from vswitchd.ofproto.constants import OFPCR, OFPP, OFPPR, OFPR
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_store import FlowStore
@@ -71,7 +72,9 @@ class Agent:
         self.transaction: Transaction | None = None
         self.waiting: set[Callable[[], None]] = set()
         """Called when the transaction ends, once."""
-        self._ttl_punt = False
+        self.versions = VERSIONS
+        """The versions of OpenFlow that new connections may speak."""
+        self._ttl_punt = self._miss_punt = False
         self.primary_connected: Callable[[], None] = _nobody_waits
         self._datapath = datapath
 
@@ -106,7 +109,7 @@ class Agent:
         session.bundles.discard_all()
         if session in self.sessions:
             self.sessions.remove(session)
-            self.watch_ttl()
+            self.watch_punts()
 
     def harvest(self) -> None:
         """Make counters exact up to now."""
@@ -181,12 +184,19 @@ class Agent:
         if role != OFPCR.NOCHANGE:
             session.role = role
 
-    def watch_ttl(self) -> None:
-        """Have packets whose TTL ran out punted if a connection wants them; call when that may change."""
+    def watch_punts(self) -> None:
+        """Have packets whose TTL ran out, or that no entry takes, punted if a connection wants them.
+
+        Call when that may change.
+        """
         wanted = any(session.wants(Async.PACKET_IN, OFPR.INVALID_TTL) for session in self.sessions)
         if wanted != self._ttl_punt:
             self._ttl_punt = wanted
             self.bridge.set_ttl_punt(wanted)
+        wanted = any(session.wants(Async.PACKET_IN, dp.PUNT_MISS) for session in self.sessions)
+        if wanted != self._miss_punt:
+            self._miss_punt = wanted
+            self.bridge.set_punt_miss(wanted)
 
     def flush(self) -> None:
         """Remove all flows, groups and table features, telling nobody (ovs-vswitchd.conf.db(5), fail_mode)."""

@@ -109,7 +109,7 @@ class Channel(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
         self._connection = Connection(
-            self._agent.clock, self.config.probe, backlog=transport.get_write_buffer_size
+            self._agent.clock, self.config.probe, self._agent.versions, transport.get_write_buffer_size
         )
         self._connection.wake = self._schedule
         self._flush()
@@ -221,6 +221,7 @@ class Channel(asyncio.Protocol):
                 budget=self._agent.bundle_budget,
             )
             self._agent.sessions.append(self.session)
+            self._agent.watch_punts()
             self._opened(self)
         elif isinstance(event, Request):
             assert self.session is not None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vswitchd.ofproto.constants import OFPCR, OFPFC, OFPFF, OFPGC, OFPGT, OFPMC, OFPMF, OFPCFrag
-from vswitchd.ofproto.errors import OFPFMFC, OFPGMFC, OFPMMFC, OFPRRFC, OFPSCFC, OFError
+from vswitchd.ofproto.constants import OFPCR, OFPFC, OFPFF, OFPGC, OFPGT, OFPMC, OFPMF, OFPPC, OFPCFrag
+from vswitchd.ofproto.errors import OFPFMFC, OFPGMFC, OFPMMFC, OFPPMFC, OFPRRFC, OFPSCFC, OFError
 
 if TYPE_CHECKING:
-    from vswitchd.ofproto.messages import FlowMod, GroupMod, MeterMod, RoleRequest, SetConfig
+    from vswitchd.ofproto.messages import FlowMod, GroupMod, MeterMod, PortMod, RoleRequest, SetConfig
 
 _FLOW_FLAGS = int(
     OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP | OFPFF.RESET_COUNTS | OFPFF.NO_PKT_COUNTS | OFPFF.NO_BYT_COUNTS
 )
 _FLOW_FLAGS_10 = int(OFPFF.SEND_FLOW_REM | OFPFF.CHECK_OVERLAP)
+_PORT_CONFIG = int(OFPPC.PORT_DOWN | OFPPC.NO_RECV | OFPPC.NO_FWD | OFPPC.NO_PACKET_IN)
 _METER_FLAGS = int(OFPMF.KBPS | OFPMF.PKTPS | OFPMF.BURST | OFPMF.STATS)
 
 
@@ -39,6 +40,12 @@ def group_mod(msg: GroupMod) -> None:
         raise OFError(OFPGMFC.BAD_COMMAND, f"command {msg.command}")
     if msg.type > OFPGT.FF and msg.command != OFPGC.DELETE:
         raise OFError(OFPGMFC.BAD_TYPE, f"type {msg.type}")
+
+
+def port_mod(msg: PortMod) -> None:
+    """Check the config bits; those in between are 1.0's."""
+    if msg.mask & ~_PORT_CONFIG:
+        raise OFError(OFPPMFC.BAD_CONFIG, f"config {msg.config:#x}/{msg.mask:#x}")
 
 
 def meter_mod(msg: MeterMod) -> None:

@@ -13,13 +13,14 @@ from weakref import WeakValueDictionary
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
+from vswitchd.ofproto import actions10 as act10
 from vswitchd.ofproto import instructions as ins
-from vswitchd.ofproto.constants import OFPIT, OFPP
+from vswitchd.ofproto.constants import OFPIT, OFPP, OFPVID_PRESENT
 from vswitchd.ofproto.errors import OFPBAC, OFPBIC, OFPBMC, OFError
-from vswitchd.ofproto.fields import BY_NAME, Field
+from vswitchd.ofproto.fields import BY_NAME, ETH_VLAN, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from vswitchd.ofproto.match_shape import Shape
 
@@ -123,7 +124,7 @@ def _compile(instructions: tuple[ins.Instruction, ...], *, table_miss: bool) -> 
             raise OFError(OFPBIC.UNSUP_INST, f"{item.__class__.__name__} is not supported")
     return Program(
         instructions,
-        outputs=frozenset(a.port for a in _flat(lists) if isinstance(a, act.Output)),
+        outputs=outputs(_flat(lists)),
         groups=frozenset(a.group_id for a in _flat(lists) if isinstance(a, act.Group)),
         **found,
     )
@@ -139,7 +140,21 @@ def compile_actions(actions: tuple[act.Action, ...], reason: int | None = None) 
     if len(actions) > MAX_ACTIONS:
         raise OFError(OFPBAC.TOO_MANY, f"{len(actions)} actions, at most {MAX_ACTIONS}")
     why = dp.PUNT_ACTION if reason is None else reason
-    return tuple([_action(action, why) for action in actions])
+    found: list[dp.Action] = []
+    for action in actions:
+        several = _LENIENT.get(action.__class__)
+        if several is None:
+            found.append(_action(action, why))
+        else:
+            found += several(action)
+    if len(found) > MAX_ACTIONS:
+        raise OFError(OFPBAC.TOO_MANY, f"{len(actions)} actions are {len(found)} of the datapath")
+    return tuple(found)
+
+
+def outputs(actions: Iterable[act.Action]) -> frozenset[int]:
+    """Return the ports that actions send to."""
+    return frozenset(a.port for a in actions if isinstance(a, act.Output | act10.Enqueue))
 
 
 def _action(action: act.Action, reason: int) -> dp.Action:
@@ -184,7 +199,31 @@ _MAKERS: dict[type[act.Action], Callable[[Any], dp.Action]] = {
     act.SetNwTtl: lambda a: dp.set_ttl(a.ttl),
     act.DecNwTtl: lambda _a: dp.dec_ttl(),
 }
-_ASKING = (act.SetField, act.PopVlan, act.SetNwTtl, act.DecNwTtl)
+
+
+def _set(key: str, value: int) -> dp.Action:
+    return dp.lenient(dp.set_field(key, value))
+
+
+_PUSH_IF_UNTAGGED = dp.lenient(dp.push_vlan(ETH_VLAN))
+# OpenFlow 1.0: what a packet without the header does not mind. After enqueue, outputs use no queue again.
+_LENIENT: dict[type[act.Action], Callable[[Any], Iterable[dp.Action]]] = {
+    act10.SetVlanVid: lambda a: (_PUSH_IF_UNTAGGED, _set("VLAN_VID", OFPVID_PRESENT | a.vlan_vid)),
+    act10.SetVlanPcp: lambda a: (_PUSH_IF_UNTAGGED, _set("VLAN_PCP", a.vlan_pcp)),
+    act10.StripVlan: lambda _a: (dp.lenient(dp.pop_vlan()),),
+    act10.SetDlSrc: lambda a: (_set("ETH_SRC", a.dl_addr),),
+    act10.SetDlDst: lambda a: (_set("ETH_DST", a.dl_addr),),
+    act10.SetNwSrc: lambda a: (_set("IPV4_SRC", a.nw_addr),),
+    act10.SetNwDst: lambda a: (_set("IPV4_DST", a.nw_addr),),
+    act10.SetNwTos: lambda a: (_set("IP_DSCP", a.nw_tos >> 2),),
+    act10.SetTpSrc: lambda a: (_set("TP_SRC", a.tp_port),),
+    act10.SetTpDst: lambda a: (_set("TP_DST", a.tp_port),),
+    act10.Enqueue: lambda a: (dp.set_queue(a.queue_id), dp.output(a.port), dp.set_queue(0)),
+}
+_ASKING = (
+    act.SetField, act.PopVlan, act.PopMpls, act.PopPbb, act.SetMplsTtl, act.DecMplsTtl, act.SetNwTtl,
+    act.DecNwTtl,
+)  # fmt: skip
 
 SUPPORTED_ACTIONS: tuple[type[act.Action], ...] = (act.Output, *_MAKERS)
 SUPPORTED_INSTRUCTIONS = (

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.codec import decode, encode, frame
-from vswitchd.ofproto.constants import OFP_VERSION_13, OFPT
+from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPT
 from vswitchd.ofproto.errors import OFP_ERROR_DATA_MIN, OFPBRC, OFPHFC, EncodeError, OFError
 from vswitchd.ofproto.messages import EchoReply, EchoRequest, Error, Hello
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSIONS = frozenset({OFP_VERSION_13})
+VERSIONS = frozenset({OFP_VERSION_10, OFP_VERSION_13})
 SOFT_BACKLOG = 512 * 1024
 HARD_BACKLOG = 8 * 1024 * 1024
 HELLO_SECONDS = 10.0
@@ -245,7 +245,8 @@ class Connection:
         return Request(xid, message, data[:OFP_ERROR_DATA_MIN])
 
     def _answer(self, error: OFError, version: int | None = None) -> None:
-        self._put(Error.of(error), error.xid, version or self.version or max(self._versions))
+        spoken = version or self.version or max(self._versions)
+        self._put(Error.of(error, spoken), error.xid, spoken)
         self._check_backlog()
 
     def _put(self, message: Message, xid: int, version: int) -> None:

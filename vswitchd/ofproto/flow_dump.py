@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from vswitchd.ofproto.codec import encode
-from vswitchd.ofproto.constants import OFP_VERSION_13, OFPMPF
+from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPMPF
+from vswitchd.ofproto.dialect import express, is_legacy
 from vswitchd.ofproto.instructions import INSTRUCTIONS
+from vswitchd.ofproto.match10 import nearest10
+from vswitchd.ofproto.messages10 import FLOW_STATS
 from vswitchd.ofproto.multipart import FlowStatsReply
 from vswitchd.ofproto.ports import duration
+from vswitchd.ofproto.stats import FlowStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,23 +34,26 @@ _U16 = struct.Struct("!H")
 _programs: WeakKeyDictionary[Program, bytes] = WeakKeyDictionary()
 
 
-def dump(flows: FlowStore, entries: Iterable[FlowEntry], xid: int, now: float) -> Iterator[bytes]:
+def dump(
+    flows: FlowStore, entries: Iterable[FlowEntry], xid: int, now: float, version: int = OFP_VERSION_13
+) -> Iterator[bytes]:
     """Yield the reply messages for those of the entries that still exist; the last one ends the reply."""
+    write = _flow10 if version == OFP_VERSION_10 else _flow
     chunks: list[bytes] = []
     size = 0
     for entry in entries:
         if entry.reason is None:
-            chunk = _flow(flows, entry, now)
+            chunk = write(flows, entry, now)
             if size + len(chunk) > PART_BYTES and chunks:
-                yield _message(chunks, xid, OFPMPF.MORE)
+                yield _message(chunks, xid, OFPMPF.MORE, version)
                 chunks, size = [], 0
             chunks.append(chunk)
             size += len(chunk)
-    yield _message(chunks, xid, 0)
+    yield _message(chunks, xid, 0, version)
 
 
-def _message(chunks: list[bytes], xid: int, flags: int) -> bytes:
-    head = encode(FlowStatsReply(flags=flags), xid)
+def _message(chunks: list[bytes], xid: int, flags: int, version: int) -> bytes:
+    head = encode(FlowStatsReply(flags=flags), xid, version)
     body = b"".join(chunks)
     return head[:2] + _U16.pack(len(head) + len(body)) + head[4:] + body
 
@@ -55,7 +62,9 @@ def _flow(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
     program = entry.program
     done = _programs.get(program)
     if done is None:
-        done = _programs[program] = INSTRUCTIONS.write(program.instructions, OFP_VERSION_13)
+        done = INSTRUCTIONS.write(express(program.instructions, OFP_VERSION_13, entry.match), OFP_VERSION_13)
+        if not is_legacy(program.instructions):  # how those are said hangs on the match
+            _programs[program] = done
     match = entry.shape.encode(entry.key)
     counters = flows.counters(entry)
     sec, nsec = duration(now - entry.created)
@@ -64,3 +73,15 @@ def _flow(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
         entry.flags, entry.cookie, counters.packets, counters.bytes,
     )  # fmt: skip
     return head + match + done
+
+
+def _flow10(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
+    """Write an entry for 1.0: what 1.0 can say of it."""
+    counters = flows.counters(entry)
+    match = entry.match
+    found = FlowStats(
+        entry.table, *duration(now - entry.created), entry.priority, entry.idle, entry.hard, entry.flags,
+        entry.cookie, counters.packets, counters.bytes, nearest10(match),
+        express(entry.program.instructions, OFP_VERSION_10, match),
+    )  # fmt: skip
+    return FLOW_STATS.write(found, OFP_VERSION_10)

@@ -90,6 +90,10 @@ class FlowStore:
                 self._modify(entry, program, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
         return None
 
+    def selects(self, mod: FlowMod) -> bool:
+        """Whether a modification finds an entry."""
+        return any(True for _ in self._selected(mod, strict=mod.command == OFPFC.MODIFY_STRICT))
+
     def commit(self) -> None:
         """Show everything staged to packets at once; not between `begin()` and its end. Cheap when nothing is."""
         if self._undo is None:

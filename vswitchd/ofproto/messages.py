@@ -235,7 +235,7 @@ class GroupMod(Message):
     buckets: tuple[Bucket, ...] = ()
 
 
-@message(OFPT.PORT_MOD, "I4x6s2xIII4x")
+@message(OFPT.PORT_MOD, "I4x6s2xIII4x", check=checks.port_mod)
 @dataclass(frozen=True, slots=True)
 class PortMod(Message):
     """Change the config bits (OFPPC) of a port that are set in mask (7.3.4.3)."""

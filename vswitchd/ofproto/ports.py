@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.constants import OFPPC, U64_MAX
+from vswitchd.ofproto.constants10 import OFPPC10
 from vswitchd.ofproto.errors import OFPBRC, OFPPMFC, OFError
 from vswitchd.ofproto.stats import PortStats
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from vswitchd.ofproto.messages import PortMod
     from vswitchd.ofproto.structures import Port
 
-_CONFIG = int(OFPPC.PORT_DOWN | OFPPC.NO_RECV | OFPPC.NO_FWD | OFPPC.NO_PACKET_IN)
+_CONFIG_13 = int(OFPPC.PORT_DOWN | OFPPC.NO_RECV | OFPPC.NO_FWD | OFPPC.NO_PACKET_IN)
+# 1.0's: there is no spanning tree here, so NO_STP and NO_RECV_STP are kept and shown only.
+_CONFIG = _CONFIG_13 | int(OFPPC10.NO_STP | OFPPC10.NO_RECV_STP | OFPPC10.NO_FLOOD)
+_DP_NO_FLOOD = 128
+"""VS_PORT_NO_FLOOD of port.h; the others have the numbers of OFPPC."""
 # Drops that are faults of a frame or of its sender, not of the switch's will: rx_errors and tx_errors.
 _RX_ERRORS = frozenset({"runt", "oversize", "bad_descriptor", "bad_offload"})
 _TX_ERRORS = frozenset({"bad_descriptor", "error", "offload_unsupported"})
@@ -97,7 +102,8 @@ class PortTable:
         config = (entry.config & ~mod.mask) | (mod.config & mod.mask)
         if config == entry.config:
             return None
-        entry.handle.set_config(config)
+        flood = _DP_NO_FLOOD if config & OFPPC10.NO_FLOOD else 0
+        entry.handle.set_config(config & _CONFIG_13 | flood)
         entry.config = config
         entry.desc = replace(entry.desc, config=entry.described | config)
         return entry.desc

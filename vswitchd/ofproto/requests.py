@@ -6,17 +6,20 @@ What changes the switch is refused to a slave (6.3.5). Thread: control.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.datapath import dp
+from vswitchd.ofproto import dialect
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.action_checks import MAX_PORT, check_groups, check_ports
-from vswitchd.ofproto.actions import Group, Output
+from vswitchd.ofproto.actions import Group
 from vswitchd.ofproto.agent import Agent, Handler, Job, handler
 from vswitchd.ofproto.buffers import N_BUFFERS
-from vswitchd.ofproto.compile import compile_actions
+from vswitchd.ofproto.compile import compile_actions, outputs
 from vswitchd.ofproto.constants import (
     OFP_NO_BUFFER,
+    OFP_VERSION_10,
     OFPC,
     OFPCR,
     OFPFC,
@@ -27,6 +30,7 @@ from vswitchd.ofproto.constants import (
 )
 from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPSCFC, OFError
 from vswitchd.ofproto.flow_table import N_TABLES
+from vswitchd.ofproto.messages10 import Vendor
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.session import Session
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CAPABILITIES = OFPC.FLOW_STATS | OFPC.TABLE_STATS | OFPC.PORT_STATS | OFPC.GROUP_STATS
+_MODIFIES = (OFPFC.MODIFY, OFPFC.MODIFY_STRICT)
 
 
 def not_for_slaves(function: Handler) -> Handler:
@@ -50,7 +55,8 @@ def not_for_slaves(function: Handler) -> Handler:
 @handler(m.FeaturesRequest)
 def _features(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     features = m.FeaturesReply(agent.identity.datapath_id, N_BUFFERS, N_TABLES, 0, int(CAPABILITIES))
-    session.send(features, xid)
+    ports = [agent.ports.desc(port) for port in agent.ports]
+    session.send(dialect.features(features, ports, session.version), xid)
 
 
 @handler(m.GetConfigRequest)
@@ -66,12 +72,14 @@ def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
         agent.frag_flags = msg.flags
         agent.bridge.set_frag_mode(msg.flags == OFPCFrag.DROP)
     session.miss_send_len = msg.miss_send_len
-    agent.watch_ttl()
+    agent.watch_punts()
 
 
 @handler(m.FlowMod)
 @not_for_slaves
-def _flow_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | None:
+def _flow_mod(agent: Agent, session: Session, _xid: int, msg: Any) -> Job | None:
+    if session.version == OFP_VERSION_10 and msg.command in _MODIFIES and not agent.flows.selects(msg):
+        msg = replace(msg, command=int(OFPFC.ADD))  # 1.0.2, 4.6: acts like an addition
     job = agent.flows.apply(msg)
     if msg.buffer_id != OFP_NO_BUFFER and msg.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
         agent.release(msg.buffer_id)  # as a packet-out to OFPP_TABLE after it (7.3.4.1): the entry stays
@@ -110,11 +118,11 @@ def _packet_out(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
         raise OFError(OFPBRC.BAD_PORT, f"in_port {msg.in_port:#x}")
     if not buffered and len(msg.data) < 14:
         raise OFError(OFPBRC.BAD_PACKET, f"a frame of {len(msg.data)} bytes")
-    outputs = frozenset(a.port for a in msg.actions if isinstance(a, Output))
-    check_ports(outputs, packet_out=True)
+    ports = outputs(msg.actions)
+    check_ports(ports, packet_out=True)
     check_groups(frozenset(a.group_id for a in msg.actions if isinstance(a, Group)), agent.groups)
     actions = compile_actions(msg.actions)
-    if OFPP.TABLE in outputs:
+    if OFPP.TABLE in ports:
         agent.commit()
     frame = agent.buffers.take(msg.buffer_id).frame if buffered else msg.data
     try:
@@ -132,7 +140,7 @@ def _barrier(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 @handler(m.RoleRequest)
 def _role(agent: Agent, session: Session, xid: int, msg: Any) -> None:
     agent.set_role(session, msg.role, msg.generation_id)
-    agent.watch_ttl()
+    agent.watch_punts()
     generation = U64_MAX if agent.generation is None else agent.generation
     session.send(m.RoleReply(session.role, generation), xid)
 
@@ -145,7 +153,7 @@ def _get_async(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 @handler(m.SetAsync)
 def _set_async(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
     session.set_masks(msg)
-    agent.watch_ttl()
+    agent.watch_punts()
 
 
 @handler(m.QueueGetConfigRequest)
@@ -158,6 +166,11 @@ def _queue_config(agent: Agent, session: Session, xid: int, msg: Any) -> None:
 @handler(m.Experimenter)
 def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     raise OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {msg.experimenter:#x}")
+
+
+@handler(Vendor)
+def _vendor(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"vendor {msg.vendor:#x}")
 
 
 @handler(m.Error)

@@ -7,11 +7,22 @@ miss_send_len. Thread: control.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from vswitchd.datapath.dp import PUNT_MISS
 from vswitchd.ofproto.bundles import Budget, Bundles
-from vswitchd.ofproto.constants import OFP_DEFAULT_MISS_SEND_LEN, OFPCR, OFPPR, OFPR, OFPRR
+from vswitchd.ofproto.constants import (
+    OFP_DEFAULT_MISS_SEND_LEN,
+    OFP_VERSION_10,
+    OFP_VERSION_13,
+    OFPCR,
+    OFPPR,
+    OFPR,
+    OFPRR,
+)
+from vswitchd.ofproto.dialect import outgoing
 from vswitchd.ofproto.messages import GetAsyncReply, SetAsync
 from vswitchd.ofproto.reassembly import Reassembly
 
@@ -32,6 +43,8 @@ _ALL_PORT = 1 << OFPPR.ADD | 1 << OFPPR.DELETE | 1 << OFPPR.MODIFY
 _ALL_REMOVED = 1 << OFPRR.IDLE_TIMEOUT | 1 << OFPRR.HARD_TIMEOUT | 1 << OFPRR.DELETE | 1 << OFPRR.GROUP_DELETE
 # 6.3.6: a master gets all but packets with an invalid TTL, a slave only port-status.
 _DEFAULT = GetAsyncReply(1 << OFPR.NO_MATCH | 1 << OFPR.ACTION, 0, _ALL_PORT, _ALL_PORT, _ALL_REMOVED, 0)
+# In 1.0 a packet that no entry takes goes to the controller (1.0.2, 3.4): punts of a reason of our own.
+_DEFAULT_10 = replace(_DEFAULT, packet_in_master=_DEFAULT.packet_in_master | 1 << PUNT_MISS)
 _SILENT = GetAsyncReply()
 
 
@@ -50,8 +63,15 @@ class Session:
         self.role: int = OFPCR.EQUAL
         self.parts = Reassembly(connection.clock)
         self.bundles = Bundles(connection.clock, budget or Budget())
-        self.masks = _DEFAULT if enable_async else _SILENT
+        self.masks = (
+            (_DEFAULT_10 if self.version == OFP_VERSION_10 else _DEFAULT) if enable_async else _SILENT
+        )
         self.miss_send_len = OFP_DEFAULT_MISS_SEND_LEN if primary else 0
+
+    @property
+    def version(self) -> int:
+        """The version of OpenFlow that is spoken."""
+        return self.connection.version or OFP_VERSION_13
 
     def set_masks(self, masks: SetAsync) -> None:
         """Take the masks of a set-async message."""
@@ -62,7 +82,9 @@ class Session:
 
     def wants(self, kind: Async, reason: int) -> bool:
         """Whether an asynchronous message is for this connection."""
-        if not self.primary and not self.miss_send_len:
+        if (not self.primary and not self.miss_send_len) or (
+            reason == PUNT_MISS and kind is Async.PACKET_IN and self.version != OFP_VERSION_10
+        ):
             return False
         side = "slave" if self.role == OFPCR.SLAVE else "master"
         mask: int = getattr(self.masks, f"{kind.value}_{side}")
@@ -70,12 +92,12 @@ class Session:
 
     def send(self, message: Message, xid: int) -> None:
         """Answer a request."""
-        self.connection.send(message, xid)
+        self.connection.send(outgoing(message, self.version), xid)
 
     def tell(self, kind: Async, reason: int, message: Message) -> None:
         """Send an asynchronous message if it is wanted."""
         if self.wants(kind, reason):
-            self.connection.send(message, 0)
+            self.connection.send(outgoing(message, self.version), 0)
 
     def admits_packet_in(self) -> bool:
         """Whether there is room for one more packet-in; one that there is none for is counted as dropped."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vswitchd.ofproto import dialect
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Job, handler
 from vswitchd.ofproto.codec import encode, encode_parts
@@ -16,6 +17,7 @@ from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFError
 from vswitchd.ofproto.flow_dump import dump
 from vswitchd.ofproto.flow_table import Selection
 from vswitchd.ofproto.group_features import group_features
+from vswitchd.ofproto.messages10 import VendorStatsRequest
 from vswitchd.ofproto.ports import duration
 from vswitchd.ofproto.session import Session
 from vswitchd.ofproto.stats import Counter, GroupDesc, GroupStats, TableStats
@@ -59,20 +61,22 @@ def _selection(agent: Agent, msg: Any) -> Selection:
 
 
 @_multipart(mp.FlowStatsRequest)
-def _flows(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+def _flows(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
-    return dump(agent.flows, agent.flows.tables.select(_selection(agent, msg)), xid, agent.clock())
+    return dump(
+        agent.flows, agent.flows.tables.select(_selection(agent, msg)), xid, agent.clock(), session.version
+    )
 
 
 @_multipart(mp.AggregateStatsRequest)
-def _aggregate(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+def _aggregate(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
-    return _sum(agent, xid, _selection(agent, msg))
+    return _sum(agent, session.version, xid, _selection(agent, msg))
 
 
-def _sum(agent: Agent, xid: int, want: Selection) -> Job:
+def _sum(agent: Agent, version: int, xid: int, want: Selection) -> Job:
     packets = octets = flows = 0
     for entry in agent.flows.tables.select(want):
         if entry.reason is None:
@@ -82,28 +86,32 @@ def _sum(agent: Agent, xid: int, want: Selection) -> Job:
             flows += 1
             if flows % _TURN == 0:
                 yield b""
-    yield encode(mp.AggregateStatsReply(packets, octets, flows), xid)
+    yield encode(mp.AggregateStatsReply(packets, octets, flows), xid, version)
 
 
 @_multipart(mp.TableStatsRequest)
-def _tables(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
+def _tables(agent: Agent, session: Session, xid: int, _msg: Any) -> Job:
     agent.commit()
     agent.harvest()
     hits = agent.bridge.table_stats()
     counts = agent.flows.tables.counts
-    entries = [TableStats(table, counts[table], *hits.get(table, (0, 0))) for table in agent.flows.pipeline]
-    return encode_parts(mp.TableStatsReply(), xid, entries=entries)
+    found = [TableStats(table, counts[table], *hits.get(table, (0, 0))) for table in agent.flows.pipeline]
+    entries = [dialect.table_stats(entry, session.version) for entry in found]
+    return encode_parts(mp.TableStatsReply(), xid, session.version, entries)
 
 
 @_multipart(mp.PortStatsRequest)
-def _port_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
+def _port_stats(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     ports = list(agent.ports) if msg.port_no == OFPP.ANY else [msg.port_no]
-    return encode_parts(mp.PortStatsReply(), xid, entries=[agent.ports.stats(port) for port in ports])
+    entries = [agent.ports.stats(port) for port in ports]
+    return encode_parts(mp.PortStatsReply(), xid, session.version, entries)
 
 
 @_multipart(mp.PortDescRequest)
 def _port_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
-    return encode_parts(mp.PortDescReply(), xid, entries=[agent.ports.desc(port) for port in agent.ports])
+    return encode_parts(
+        mp.PortDescReply(), xid, entries=[dialect.port(agent.ports.desc(port)) for port in agent.ports]
+    )
 
 
 @_multipart(mp.GroupStatsRequest)
@@ -162,6 +170,11 @@ def _no_meter(meter: int) -> None:
 @_multipart(mp.MeterFeaturesRequest)
 def _meter_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     session.send(mp.MeterFeaturesReply(), xid)
+
+
+@_multipart(VendorStatsRequest)
+def _vendor(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
+    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"vendor {msg.vendor:#x}")
 
 
 @_multipart(mp.ExperimenterMultipartRequest)

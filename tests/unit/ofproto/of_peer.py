@@ -12,6 +12,7 @@ from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import decode, encode, frame, join
 from vswitchd.ofproto.connection import Connection, Ready, Request
+from vswitchd.ofproto.errors10 import error_name10
 from vswitchd.ofproto.instructions import ApplyActions
 from vswitchd.ofproto.messages import BarrierReply, BarrierRequest, Error, FlowMod, Hello
 from vswitchd.ofproto.multipart import FlowStatsReply, FlowStatsRequest, MultipartReply
@@ -28,12 +29,12 @@ class Clock:
         return self.now
 
 
-def messages(data):
+def messages(data, version=4):
     """Decode a stream into (xid, message) pairs."""
     found = []
     while data:
         length = frame(data)
-        found.append(decode(data[:length]))
+        found.append(decode(data[:length], version))
         data = data[length:]
     return found
 
@@ -41,22 +42,24 @@ def messages(data):
 class Peer:
     """A controller: `ask` sends messages and returns what comes back; `heard` what came unasked."""
 
-    def __init__(self, switch, *, primary=True):
+    def __init__(self, switch, *, primary=True, version=4):
         self.switch = switch
+        self.version = version
         self.connection = Connection(switch.clock)
-        self.session = Session(self.connection, "test", primary=primary, budget=switch.agent.bundle_budget)
         self.xid = 100
         self.unasked = []
-        self.connection.receive(encode(Hello(frozenset({4})), 1))
-        assert isinstance(self.connection.next(), Ready)
+        self.connection.receive(encode(Hello(frozenset({version}), version), 1))
+        assert self.connection.next() == Ready(version)
+        self.session = Session(self.connection, "test", primary=primary, budget=switch.agent.bundle_budget)
         switch.agent.sessions.append(self.session)
+        switch.agent.watch_punts()
         self.heard()
 
     def ask(self, *asked):
         data = b""
         for message in asked:
             self.xid += 1
-            data += encode(message, self.xid)
+            data += encode(message, self.xid, self.version)
         return self.feed(data)
 
     def feed(self, data):
@@ -67,7 +70,7 @@ class Peer:
                 job = self.switch.agent.request(self.session, event)
                 out += self.connection.take_output() + b"".join(job or ())
         self.switch.agent.commit()
-        found = messages(out + self.connection.take_output())
+        found = messages(out + self.connection.take_output(), self.version)
         self.unasked += [message for xid, message in found if xid == 0]
         return [(xid, message) for xid, message in found if xid]
 
@@ -89,12 +92,12 @@ class Peer:
         ((xid, error), _) = found
         assert isinstance(error, Error)
         assert xid == self.xid - 1
-        assert error.data == encode(message, xid)[:64]
-        return error.name
+        assert error.data == encode(message, xid, self.version)[:64]
+        return error.name if self.version == 4 else error_name10(error.type, error.code)
 
     def heard(self):
         found, self.unasked = self.unasked, []
-        return found + [message for _, message in messages(self.connection.take_output())]
+        return found + [message for _, message in messages(self.connection.take_output(), self.version)]
 
 
 class Switch:

@@ -23,7 +23,7 @@ from vswitchd.ofproto import (
 from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPIT, OFPMF, OFPTFPT
 from vswitchd.ofproto.errors import OFPBRC
 from vswitchd.ofproto.fields import BY_NAME, FIELDS
-from vswitchd.ofproto.messages import FlowMod, GroupMod, Hello, MeterMod, RoleRequest, SetConfig
+from vswitchd.ofproto.messages import FlowMod, GroupMod, Hello, MeterMod, PortMod, RoleRequest, SetConfig
 from vswitchd.ofproto.registry import BY_KEY
 
 ROWS = tuple(BY_KEY[OFP_VERSION_13].values())
@@ -40,6 +40,7 @@ OVERRIDES = {
     (GroupMod, "type"): st.integers(0, 3),
     (MeterMod, "command"): st.integers(0, 2),
     (MeterMod, "flags"): st.sampled_from([0, OFPMF.KBPS | OFPMF.BURST, OFPMF.PKTPS | OFPMF.STATS]).map(int),
+    (PortMod, "mask"): st.integers(0, 0xFFFFFFFF).map(lambda bits: bits & 0x65),
     (RoleRequest, "role"): st.integers(0, 3),
     (SetConfig, "flags"): st.integers(0, 3),
     (Hello, "version"): st.integers(0, 255),

@@ -7,6 +7,7 @@ from vswitchd.ofproto import connection as conn
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.codec import decode, encode
 from vswitchd.ofproto.connection import Connection, Ready, Refused, Request
+from vswitchd.ofproto.errors import OFPBRC
 
 HELLO = encode(m.Hello(frozenset({4})), 1)
 
@@ -33,7 +34,7 @@ def events(c):
 
 def test_we_say_hello_first_with_our_versions(clock):
     ((_, hello),) = messages(Connection(clock).take_output())
-    assert hello == m.Hello(frozenset({4}), 4)
+    assert hello == m.Hello(frozenset({1, 4}), 4)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,24 @@ def test_versions_that_agree(clock, hello):
 @pytest.mark.parametrize(
     "hello", [m.Hello(frozenset(), 1), m.Hello(frozenset({1, 5}), 5), m.Hello(frozenset({1}), 4)]
 )
-def test_versions_that_do_not_agree(clock, hello):
+def test_versions_that_agree_on_1_0(clock, hello):
     c = Connection(clock)
+    c.receive(encode(hello, 1))
+    assert c.next() == Ready(1)
+    c.take_output()
+    c.receive(encode(m.BarrierRequest(), 9, 1) + encode(m.BarrierRequest(), 10, 4))
+    assert isinstance(c.next().message, m.BarrierRequest)
+    assert isinstance(c.next(), Refused)
+    data = c.take_output()
+    assert data[0] == 1
+    assert decode(data, 1)[1].code == OFPBRC.BAD_VERSION
+
+
+@pytest.mark.parametrize(
+    "hello", [m.Hello(frozenset(), 1), m.Hello(frozenset({1, 5}), 5), m.Hello(frozenset({1}), 4)]
+)
+def test_versions_that_do_not_agree(clock, hello):
+    c = Connection(clock, versions=frozenset({4}))
     c.take_output()
     c.receive(encode(hello, 99))
     assert isinstance(c.next(), Refused)
