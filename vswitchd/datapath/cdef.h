@@ -14,6 +14,7 @@
 #include "bridge.h"
 #include "punt.h"
 #include "datapath.h"
+#include "trace.h"
 #include "normal.h"
 #include "offload.h"
 #include "qsbr.h"

@@ -69,6 +69,7 @@ struct vs_core {
     uint64_t now_ms;
     uint64_t now_ns; /* of this batch; 0: not read yet (vs_core_now_ns) */
     unsigned n_dirty, n_clones;
+    struct vs_trace *trace;     /* of the packet under way: events are recorded (trace.h) */
     struct vs_port *virtual_in; /* control core: stands for a packet-out without an input port */
     struct vs_emc emc;
     struct vs_programs programs;
@@ -119,6 +120,8 @@ void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct 
                      struct vs_packet *p, const struct vs_action *actions, unsigned n);
 /* Collect for a port, or let it wait (shaper.h); false when it is configured down or not to forward. */
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
+/* The same, noted when the packet is traced. */
+bool vs_core_hand(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
 struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port);
 /* Nanoseconds of the datapath clock, read once a batch by whoever asks first. */

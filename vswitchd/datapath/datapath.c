@@ -10,6 +10,7 @@
 #include "core.h"
 #include "parse.h"
 #include "qsbr.h"
+#include "trace.h"
 
 uint64_t vs_dp_now_ms(const vs_dp *dp)
 {
@@ -60,6 +61,7 @@ vs_dp *vs_dp_new(uint32_t emc_entries, int manual)
     dp->emc_entries = emc_entries;
     dp->manual = manual;
     dp->cycles_per_us = cycles_per_us;
+    atomic_init(&dp->live, NULL);
     atomic_init(&dp->idle_sleep_cycles, -1);
     atomic_init(&dp->time_override, -1);
     dp->punt_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -77,6 +79,7 @@ vs_dp *vs_dp_new(uint32_t emc_entries, int manual)
 
 void vs_dp_free(vs_dp *dp)
 {
+    vs_dp_live_stop(dp);
     for (int i = VS_MAX_CORES - 1; i > 0; i--)
         if (dp->cores[i] != NULL)
             vs_dp_core_remove(dp, i);

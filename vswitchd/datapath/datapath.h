@@ -97,6 +97,7 @@ void vs_dp_set_time(vs_dp *dp, int64_t ms); /* virtual clock for tests; negative
 
 #ifndef VS_CDEF
 struct vs_core;
+struct vs_live;
 
 struct vs_dp {
     struct vs_core *cores[VS_MAX_CORES]; /* 0: the control core */
@@ -104,6 +105,7 @@ struct vs_dp {
     struct vs_bridge *bridges[VS_MAX_PORTS];
     _Atomic uint64_t sweep_epoch;      /* release by the control thread, acquire by the cores */
     _Atomic uint32_t emc_era;          /* as sweep_epoch: cores that see another one empty their caches */
+    struct vs_live *_Atomic live;      /* trace.h; NULL: none */
     _Atomic int64_t idle_sleep_cycles; /* negative: never */
     _Atomic int64_t time_override;     /* negative: real time */
     uint64_t cycles_per_us;

@@ -3,6 +3,7 @@
 
 #include "edit.h"
 #include "parse.h"
+#include "trace.h"
 
 struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p)
 {
@@ -18,7 +19,7 @@ static void output_port(struct vs_run *r, struct vs_packet *p, struct vs_port *p
 {
     if (port == NULL)
         r->orig->drop = VS_DROP_RX_NO_OUTPUT;
-    else if (vs_core_output(r->c, port, p))
+    else if (vs_core_hand(r->c, port, p))
         r->orig->fate = VS_FATE_FORWARDED;
     else
         r->orig->drop = VS_DROP_RX_EGRESS_BLOCKED;
@@ -37,6 +38,13 @@ static void punt(struct vs_run *r, struct vs_packet *p, const struct vs_action *
     }
     if (r->packet_out || r->depth > 0)
         memset(to.value, 0xff, sizeof(uint64_t)); /* the cookie */
+    if (VS_UNLIKELY(r->c->trace != NULL)) {
+        vs_trace_event(r->c, VS_TRACE_PUNT, reason, r->depth);
+        if (r->c->trace->dry) {
+            r->orig->fate = VS_FATE_FORWARDED;
+            return;
+        }
+    }
     vs_output_controller(r->c, r->b, r->view, r->orig, p, &to, reason);
 }
 
@@ -73,6 +81,8 @@ static void end(struct vs_run *r, const struct vs_action *a, int reason)
     r->orig->drop = (uint8_t)reason;
     if (r->depth == 0)
         r->ended = a->place;
+    if (VS_UNLIKELY(r->c->trace != NULL))
+        vs_trace_event(r->c, VS_TRACE_STOP, (uint32_t)reason, r->depth);
 }
 
 /* Until meter.c has it. */
@@ -117,17 +127,30 @@ static int edit(struct vs_run *r, struct vs_packet *p, const struct vs_action *a
     return done == 0 ? 0 : done == 1 ? VS_DROP_RX_TTL : VS_DROP_RX_BAD_ACTION;
 }
 
+/* As vs_run_meter. A trace of no packet takes no tokens: the meter lets it pass. */
+static int meter(struct vs_run *r, const struct vs_packet *p, uint32_t id)
+{
+    if (VS_LIKELY(r->c->trace == NULL))
+        return vs_run_meter(r, p, id);
+    int verdict = r->c->trace->dry ? 0 : vs_run_meter(r, p, id);
+    vs_trace_event(r->c, VS_TRACE_METER, (uint32_t)verdict, r->depth);
+    return verdict;
+}
+
 /* The packet as one that may be written: copied when a port holds it already. NULL: no buffer. */
 static struct vs_packet *own(struct vs_run *r, struct vs_packet *p)
 {
     return p->queued ? vs_core_clone(r->c, p) : p;
 }
 
-void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n)
+/* Returns the packet as the last action left it. */
+static struct vs_packet *run(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n)
 {
     struct vs_action remarking;
     for (unsigned i = 0; i < n; i++, a++) {
         const struct vs_action *what = a;
+        if (VS_UNLIKELY(r->c->trace != NULL))
+            vs_trace_action(r->c, a, r->depth);
         if (a->type == VS_ACT_OUTPUT) {
             output(r, p, a, i == n - 1 && r->depth == 0);
             continue;
@@ -140,20 +163,20 @@ void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_actio
         }
         if (a->type == VS_ACT_DROP) {
             end(r, a, (int)a->arg);
-            return;
+            return p;
         }
         if (a->type == VS_ACT_RECIRC) {
             r->recirc = p;
             r->recirc_table = a->arg;
-            return;
+            return p;
         }
         if (a->type == VS_ACT_METER) {
-            int verdict = vs_run_meter(r, p, a->arg);
+            int verdict = meter(r, p, a->arg);
             if (verdict == 0)
                 continue;
             if (verdict < VS_METER_REMARK) {
                 end(r, a, verdict);
-                return;
+                return p;
             }
             remarking = *a;
             remarking.aux = (uint16_t)(verdict - VS_METER_REMARK);
@@ -163,10 +186,18 @@ void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_actio
         int reason = mine == NULL ? VS_DROP_RX_NO_CLONE : edit(r, mine, what);
         if (reason != 0) {
             end(r, a, reason);
-            return;
+            return p;
         }
         p = mine;
     }
+    return p;
+}
+
+void vs_run_actions(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n)
+{
+    p = run(r, p, a, n);
+    if (VS_UNLIKELY(r->c->trace != NULL) && r->depth == 0)
+        vs_trace_left(r->c, p);
 }
 
 void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct vs_view *view,

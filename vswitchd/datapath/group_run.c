@@ -1,6 +1,7 @@
 /* group_run.c: a packet goes through a group (OpenFlow 1.3.5, 5.6); see group.h. */
 #include "execute.h"
 #include "flow_hash.h"
+#include "trace.h"
 
 /* ---- liveness (6.7) ------------------------------------------------------------------------------------------------ */
 
@@ -96,13 +97,22 @@ static struct vs_group_bucket *select_one(struct look *l, struct vs_group *g, co
 
 /* ---- running ------------------------------------------------------------------------------------------------------- */
 
-static void run_bucket(struct vs_run *r, struct vs_packet *p, struct vs_group_bucket *bucket)
+static void count(struct vs_run *r, struct vs_shared_count *to, const struct vs_packet *p)
 {
+    if (VS_LIKELY(r->c->trace == NULL || !r->c->trace->dry)) /* a packet that does not exist counts nowhere */
+        vs_tally_add(&r->c->tallies, to, 1, p->frame_len);
+}
+
+static void run_bucket(struct vs_run *r, struct vs_packet *p, struct vs_group *g,
+                       struct vs_group_bucket *bucket)
+{
+    if (VS_UNLIKELY(r->c->trace != NULL))
+        vs_trace_event(r->c, VS_TRACE_BUCKET, (uint32_t)(bucket - g->buckets), r->depth);
     if (++r->buckets > VS_GROUP_BUCKETS) { /* groups of groups multiply */
         r->orig->drop = VS_DROP_RX_RESUBMIT_LOOP;
         return;
     }
-    vs_tally_add(&r->c->tallies, &bucket->count, 1, p->frame_len);
+    count(r, &bucket->count, p);
     struct vs_packet *q = bucket->edits ? vs_core_clone(r->c, p) : p; /* a bucket works on a copy (5.6) */
     if (q == NULL) {
         r->orig->drop = VS_DROP_RX_NO_CLONE;
@@ -118,7 +128,7 @@ void vs_run_group(struct vs_run *r, struct vs_packet *p, uint32_t id)
         r->orig->drop = VS_DROP_RX_NO_GROUP;
         return;
     }
-    vs_tally_add(&r->c->tallies, &g->counts->all, 1, p->frame_len);
+    count(r, &g->counts->all, p);
     struct look look = {.b = r->b, .view = r->view, .left = VS_GROUP_BUCKETS};
     struct vs_group_bucket *one = g->buckets;
     if (g->type == VS_GROUP_SELECT)
@@ -132,8 +142,8 @@ void vs_run_group(struct vs_run *r, struct vs_packet *p, uint32_t id)
     r->depth++;
     if (g->type == VS_GROUP_ALL)
         for (unsigned i = 0; i < g->n_buckets; i++)
-            run_bucket(r, p, &g->buckets[i]);
+            run_bucket(r, p, g, &g->buckets[i]);
     else
-        run_bucket(r, p, one);
+        run_bucket(r, p, g, one);
     r->depth--;
 }

@@ -60,7 +60,7 @@ static int is_reserved(const uint8_t *dst)
 void vs_normal_decide(vs_mac_table *macs, const struct vs_packet *p, uint16_t tci, const struct vs_port *in,
                       int forward_bpdu, uint32_t now_s,
                       struct vs_port *(*by_ofport)(const void *ctx, uint32_t ofport), const void *ctx,
-                      struct vs_normal_verdict *v)
+                      bool learn, struct vs_normal_verdict *v)
 {
     const uint8_t *dst = p->data, *src = p->data + 6;
     *v = (struct vs_normal_verdict){.drop = -1, .has_tag = (tci & VS_TCI_PRESENT) != 0};
@@ -78,8 +78,8 @@ void vs_normal_decide(vs_mac_table *macs, const struct vs_packet *p, uint16_t tc
         v->drop = VS_DROP_RX_RESERVED_MAC;
         return;
     }
-    if (in->ofport < VS_OFPP_FIRST_RESERVED ||
-        in->ofport == VS_OFPP_LOCAL) /* not from a controller's packet-out */
+    if (learn && (in->ofport < VS_OFPP_FIRST_RESERVED ||
+                  in->ofport == VS_OFPP_LOCAL)) /* not from a controller's packet-out */
         vs_mac_learn(macs, src, v->vlan, in->ofport, now_s);
     if (dst[0] & 1)
         return;
@@ -143,7 +143,7 @@ int vs_normal_try(vs_mac_table *macs, const uint8_t *frame, uint32_t len, struct
     vs_parse(&p, 0, &key, &dirty);
     uint16_t tci = vs_edit_outer_tci(&p);
     struct test_bridge bridge = {.ports = ports, .n = (uint32_t)n};
-    vs_normal_decide(macs, &p, tci, &ports[in], forward_bpdu, now_s, test_by_ofport, &bridge, &v);
+    vs_normal_decide(macs, &p, tci, &ports[in], forward_bpdu, now_s, test_by_ofport, &bridge, true, &v);
     for (int i = 0; i < n && v.drop < 0; i++)
         if (v.to != NULL ? v.to == &ports[i] : i != in && vs_normal_member(&ports[i], v.vlan))
             ops[i] = (uint8_t)vs_normal_tag_op(&ports[i], &v, tci, &tcis[i]);

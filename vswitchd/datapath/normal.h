@@ -30,11 +30,11 @@ struct vs_normal_verdict {
 };
 
 /* Decide for one parsed packet. `tci`: outer TCI with VS_TCI_PRESENT, 0 when untagged. `by_ofport(ctx, port)` finds a port of the
- * bridge or NULL. */
+ * bridge or NULL. `learn`: the source, too. */
 void vs_normal_decide(vs_mac_table *macs, const struct vs_packet *p, uint16_t tci, const struct vs_port *in,
                       int forward_bpdu, uint32_t now_s,
                       struct vs_port *(*by_ofport)(const void *ctx, uint32_t ofport), const void *ctx,
-                      struct vs_normal_verdict *v);
+                      bool learn, struct vs_normal_verdict *v);
 /* Is the port a member of the VLAN for transmit (flags of the port are checked by the caller)? */
 int vs_normal_member(const struct vs_port *port, uint16_t vlan);
 /* What must happen to the tag for this port; *tci (without VS_TCI_PRESENT) is what to add or set. */

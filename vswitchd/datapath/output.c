@@ -3,6 +3,7 @@
 #include "edit.h"
 #include "normal.h"
 #include "offload.h"
+#include "trace.h"
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
@@ -34,6 +35,11 @@ void vs_core_send(struct vs_core *c, struct vs_port *port, struct vs_packet **pk
     vs_count(&c->stats.tx_packets, n);
     vs_count(&c->stats.tx_batches, 1);
     port->ops->tx(port, c->index, pkts, (int)n, pc);
+}
+
+bool vs_core_hand(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
+{
+    return VS_UNLIKELY(c->trace != NULL) ? vs_trace_output(c, port, p) : vs_core_output(c, port, p);
 }
 
 void vs_core_flush_port(struct vs_core *c, struct vs_port *port)
@@ -87,7 +93,7 @@ void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packe
         if (port->ofport == orig->in_port ||
             (atomic_load_explicit(&port->config, memory_order_relaxed) & skip))
             continue;
-        any = vs_core_output(c, port, p) || any;
+        any = vs_core_hand(c, port, p) || any;
     }
     if (any)
         orig->fate = VS_FATE_FORWARDED;
@@ -148,7 +154,7 @@ static bool send_dressed(struct normal *n, struct vs_port *port)
     struct vs_packet *p = dress(n, port);
     if (p == NULL)
         return false;
-    bool sent = vs_core_output(n->c, port, p);
+    bool sent = vs_core_hand(n->c, port, p);
     if (!sent)
         n->orig->drop = VS_DROP_RX_EGRESS_BLOCKED;
     return sent;
@@ -166,7 +172,8 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
     n.tci = vs_edit_outer_tci(p);
     vs_mac_table *macs = atomic_load_explicit(&b->macs, memory_order_acquire);
     int bpdu = atomic_load_explicit(&b->forward_bpdu, memory_order_relaxed);
-    vs_normal_decide(macs, p, n.tci, in, bpdu, (uint32_t)(c->now_ms / 1000), port_by_number, b, &n.v);
+    vs_normal_decide(macs, p, n.tci, in, bpdu, (uint32_t)(c->now_ms / 1000), port_by_number, b,
+                     c->trace == NULL || !c->trace->dry, &n.v);
     if (n.v.drop >= 0) {
         orig->drop = (uint8_t)n.v.drop;
         return;
@@ -226,6 +233,7 @@ void vs_output_controller(struct vs_core *c, const struct vs_bridge *b, const st
     struct punting pt = {.c = c, .ok = true};
     memcpy(&origin, a->value, sizeof origin);
     memcpy(&pt.record.metadata, a->mask, sizeof pt.record.metadata);
+    memcpy(&pt.record.tunnel_id, a->mask + 8, sizeof pt.record.tunnel_id);
     pt.record.cookie = origin.cookie;
     pt.record.table = origin.table;
     pt.record.bridge = b->index;

@@ -2,6 +2,7 @@
 #include "core.h"
 #include "execute.h"
 #include "parse.h"
+#include "trace.h"
 
 /* What a packet runs: an interned program, or the draft of a walk. */
 struct path {
@@ -125,6 +126,8 @@ static struct path go_on(struct vs_core *c, struct vs_draft *d, const struct vs_
     d->n_rules = (uint16_t)path->n_rules;
     walked = masked;
     vs_pipeline_walk(b, view, &walked, (uint8_t)table, d);
+    if (VS_UNLIKELY(c->trace != NULL))
+        vs_trace_path(c, d, &walked);
     struct vs_program *program = path->program != NULL ? vs_programs_intern(&c->programs, d) : NULL;
     if (program == NULL)
         return path_of_draft(d);
@@ -146,7 +149,8 @@ static void run_path(struct vs_core *c, struct vs_draft *d, const struct vs_brid
         uint8_t dirty = 6;
         orig->drop = path.drop;
         vs_run_actions(&run, p, path.actions, path.n_actions);
-        count_path(c, d, &path, run.ended, bytes);
+        if (VS_LIKELY(c->trace == NULL || !c->trace->dry))
+            count_path(c, d, &path, run.ended, bytes);
         if (run.recirc == NULL)
             return;
         p = run.recirc;
@@ -169,6 +173,8 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
     struct vs_draft *d = &s->draft;
     d->n_rules = 0;
     vs_pipeline_walk(b, view, &key, 0, d);
+    if (VS_UNLIKELY(c->trace != NULL)) /* core 0: a packet that does not exist */
+        vs_trace_path(c, d, &key);
     struct vs_program *program = c->index != 0 ? vs_programs_intern(&c->programs, d) : NULL;
     if (program == NULL) {
         run_path(c, d, b, view, p, path_of_draft(d));
@@ -244,8 +250,34 @@ static void account_fates(const struct vs_core *c, const struct vs_port *in, str
     vs_count(&pc->rx_forwarded, forwarded);
 }
 
-static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
-                      struct vs_packet **pkts, int n)
+/* Run packet i with a recorder on, if the live trace wants it. It overtakes those that its batch has of its flow. */
+static bool run_live(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                     const struct vs_view *view, struct vs_port *in, struct vs_packet *p, int i,
+                     struct vs_live *live)
+{
+    struct vs_key key = s->keys[i];
+    struct vs_trace *t = vs_live_claim(live, in, p, b->index);
+    if (t == NULL)
+        return false;
+    t->level = --c->level; /* as if the packet came in now */
+    c->trace = t;
+    vs_trace_bridge(c, in);
+    c->level++;
+    s->draft.n_rules = 0;
+    vs_pipeline_walk(b, view, &key, 0, &s->draft);
+    vs_trace_path(c, &s->draft, &key);
+    run_path(c, &s->draft, b, view, p, path_of_draft(&s->draft));
+    c->level--;
+    vs_trace_end(c, p);
+    c->level++;
+    c->trace = NULL;
+    vs_live_done(live, t);
+    return true;
+}
+
+VS_ALWAYS_INLINE void look_up_and_run(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                                      struct vs_port *in, struct vs_packet **pkts, int n,
+                                      struct vs_live *live)
 {
     const struct vs_view *view =
         atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
@@ -260,6 +292,8 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
             continue;
         }
         looked_up++;
+        if (live != NULL && run_live(c, s, b, view, in, pkts[i], i, live))
+            continue;
         struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
         if (program == NULL)
             continue;
@@ -278,6 +312,21 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
     vs_count(&c->stats.emc_misses, looked_up - hits);
 }
 
+static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
+                      struct vs_packet **pkts, int n)
+{
+    struct vs_live *live =
+        atomic_load_explicit(&c->dp->live, memory_order_acquire); /* pairs with vs_dp_live_start */
+    if (VS_LIKELY(live == NULL || c->index == 0)) {
+        look_up_and_run(c, s, b, in, pkts, n, NULL);
+        return;
+    }
+    struct vs_trace *outer = c->trace; /* a full queue may send on to here in the middle of a traced packet */
+    c->trace = NULL;
+    look_up_and_run(c, s, b, in, pkts, n, live);
+    c->trace = outer;
+}
+
 void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **pkts, int n, bool account)
 {
     const struct vs_bridge *b = __atomic_load_n(&in->bridge, __ATOMIC_ACQUIRE);
@@ -290,10 +339,15 @@ void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **p
         pkts[i]->in_port = in->ofport;
         pkts[i]->port = in;
     }
+    bool dry = VS_UNLIKELY(c->trace != NULL) && c->trace->dry;
+    if (dry)
+        vs_trace_bridge(c, in);
     if (refused < 0)
         run_batch(c, c->scratch[c->level++], b, in, pkts, n);
     if (refused < 0)
         c->level--;
+    if (dry)
+        vs_trace_end(c, pkts[0]);
     if (account)
         account_fates(c, in, pkts, n);
 }
