@@ -12,6 +12,8 @@ TEST_READY := $(VENV)/.ready-test
 STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# Files side by side, tests with peers one after the other: tests/conftest.py.
+TOGETHER := -n 2 --dist loadgroup
 ASAN_TREE := build/asan-tree
 # The sanitizer run takes what runs our C, with guests (testpmd, QEMU), hosts and controllers as peers. Left out is what runs no C of ours,
 # what starts the daemon past the harness that preloads the sanitizer, what counts memory, and what builds a program of its own.
@@ -30,7 +32,7 @@ run: build
 # All three parts run, whichever fails. pytest's summary line comes last, so that it is what a log ends with.
 test: $(TEST_READY) build peers
 	@mkdir -p build; failed=""; \
-	$(PY) -m pytest $(PYTEST_ARGS) 2>&1 | tee build/pytest.log || failed+=" tests"; \
+	$(PY) -m pytest $(TOGETHER) $(PYTEST_ARGS) 2>&1 | tee build/pytest.log || failed+=" tests"; \
 	$(MAKE) test-asan || failed+=" test-asan"; \
 	$(MAKE) check || failed+=" check"; \
 	if [ -n "$$failed" ]; then echo "make: failed:$$failed"; fi; \
@@ -87,7 +89,7 @@ test-asan: $(TEST_READY) build
 	@cd $(ASAN_TREE) && PYTHONPATH="$$PWD" PYTHONMALLOC=malloc VS_ASAN=1 \
 	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
-	  "$(CURDIR)/$(PY)" -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),$(ASAN_TESTS))
+	  "$(CURDIR)/$(PY)" -m pytest $(TOGETHER) $(if $(PYTEST_ARGS),$(PYTEST_ARGS),$(ASAN_TESTS))
 
 bench: $(TEST_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)
