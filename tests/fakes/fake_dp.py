@@ -37,7 +37,7 @@ class FakeBridge:
         self.index = 0
         self.rules = {}
         self.seen = 0
-        self.ttl_punt = False
+        self.ttl_punt = self.punt_miss = False
         self.stats = {}
         self.retired = []
         self.commits = 0
