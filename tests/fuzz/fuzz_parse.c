@@ -1,7 +1,7 @@
 /* fuzz_parse.c: any bytes through the parser and through edits of what it found.
  *
  * With clang: `clang -fsanitize=fuzzer,address,undefined -Ivswitchd/datapath tests/fuzz/fuzz_parse.c
- * vswitchd/datapath/{parse,edit,edit_key,flow_key,packet}.c`. With -DVS_REPLAY it has a main of its own, which replays the files
+ * vswitchd/datapath/{parse,edit,edit_fields,edit_key,edit_layers,edit_mpls,crc32c,offload,flow_key,packet}.c`. With -DVS_REPLAY it has a main of its own, which replays the files
  * named on the command line, each also cut short at every length and with random bytes changed (tests/fuzz/test_fuzz_parse.py).
  * What must hold: no byte outside the frame is read, offsets are inside the head, an edit does not change the length of the
  * frame unless it pushes or pops, and a refused edit changes nothing.
@@ -31,6 +31,41 @@ static void check_offsets(const struct vs_packet *p)
             "l4_ofs outside the head");
 }
 
+/* What is pushed in any order and popped in reverse leaves the frame as it was. */
+static void check_pushes(const uint8_t *data, size_t size)
+{
+    static struct vs_packet p;
+    struct vs_key key;
+    uint8_t dirty = 6;
+    uint32_t len = (uint32_t)VS_MIN(size, (size_t)1000);
+    uint8_t after[1000];
+    if (len < 14)
+        return;
+    vs_packet_reset(&p, NULL);
+    p.in_port = 1;
+    vs_packet_fill(&p, data, len);
+    vs_parse(&p, 0, &key, &dirty);
+    static const struct vs_action push[] = {{.type = VS_ACT_PUSH_MPLS, .arg = 0x8847},
+                                            {.type = VS_ACT_PUSH_PBB, .arg = 0x88e7},
+                                            {.type = VS_ACT_PUSH_VLAN, .arg = 0x88a8}};
+    struct vs_action pop[] = {{.type = VS_ACT_POP_MPLS, .arg = vs_get_be16(data + 12)},
+                              {.type = VS_ACT_POP_PBB},
+                              {.type = VS_ACT_POP_VLAN}};
+    unsigned first = data[len - 1] % 3;
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned at = (first + i) % 3;
+        if (at == 0)
+            pop[0].arg = vs_get_be16(p.data + 12);
+        require(vs_edit_apply(&p, &push[at]) == 0, "no room to push");
+        check_offsets(&p);
+    }
+    for (unsigned i = 3; i-- > 0;)
+        require(vs_edit_apply(&p, &pop[(first + i) % 3]) == 0, "what was pushed cannot be popped");
+    check_offsets(&p);
+    require(vs_packet_copy_out(&p, after, sizeof after) == len && memcmp(after, data, len) == 0,
+            "the frame is not the one it was");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct vs_packet p;
@@ -53,11 +88,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (vs_edit_set_field(&p, (enum vs_field)f, value, ones) != 0)
             require(memcmp(before, exact, size) == 0, "a refused edit changed the packet");
     }
-    vs_edit_dec_ttl(&p);
+    static const uint16_t ttls[] = {VS_ACT_DEC_TTL, VS_ACT_DEC_MPLS_TTL, VS_ACT_COPY_TTL_OUT,
+                                    VS_ACT_COPY_TTL_IN, VS_ACT_SET_MPLS_TTL};
+    for (unsigned i = 0; i < sizeof ttls / sizeof ttls[0]; i++) {
+        memcpy(before, exact, size);
+        if (vs_edit_apply(&p, &(struct vs_action){.type = ttls[i], .arg = 3}) != 0)
+            require(memcmp(before, exact, size) == 0, "a refused edit changed the packet");
+    }
     vs_edit_set_ttl(&p, 9);
     while (p.n_tags > 0)
         require(vs_edit_pop_vlan(&p) == 0, "a tag that was parsed cannot be popped");
     check_offsets(&p);
+    check_pushes(exact, size);
+    for (int i = 0; i < 8; i++) { /* whatever is uncovered */
+        uint16_t type = i % 3 == 0 ? VS_ACT_POP_PBB : VS_ACT_POP_MPLS, next = i % 2 ? 0x8847 : 0x86dd;
+        (void)vs_edit_apply(&p, &(struct vs_action){.type = type, .arg = next});
+        check_offsets(&p);
+    }
     free(before);
     free(exact);
     return 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from parse_reference import Reading, be16
+from scapy.layers.sctp import crc32c
 
 
 def ones_sum(data: bytes) -> int:
@@ -28,7 +29,7 @@ def _final_destination(frame: bytes, l3: int, l4: int) -> bytes:
 
 
 def sums(frame: bytes, r: Reading) -> dict[str, int]:
-    """0xffff for each checksum that is right; `udp0` for a UDP header without one."""
+    """0xffff for each Internet checksum that is right, 0 for a CRC; `udp0` for a UDP header without one."""
     found: dict[str, int] = {}
     eth_type = r.members.get("eth_type")
     if eth_type == b"\x08\x00" and "ipv4_src" in r.members:
@@ -52,4 +53,7 @@ def sums(frame: bytes, r: Reading) -> dict[str, int]:
         found["l4"] = ones_sum(pseudo + frame[r.l4 : end])
     elif proto == 1:
         found["l4"] = ones_sum(frame[r.l4 : end])
+    elif proto == 132:  # whatever is wrong with it stays so
+        stored = struct.unpack_from(">I", frame, r.l4 + 8)[0]  # scapy gives the CRC in the order of the wire
+        found["crc"] = stored and stored ^ crc32c(frame[r.l4 : r.l4 + 8] + bytes(4) + frame[r.l4 + 12 : end])
     return found

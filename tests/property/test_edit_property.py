@@ -83,7 +83,7 @@ def has_field(name: str, r: Reading) -> bool:
         "IPV4": kind == "0800",
         "IPV6": kind == "86dd",
         "ARP": kind == "0806",
-        "TP_": ip and r.l4 != 0xFFFF and proto in (6, 17),
+        "TP_": ip and r.l4 != 0xFFFF and (proto in (6, 17) or (proto == 132 and not m["ip_frag"][0] & 1)),
         "ICM": r.l4 != 0xFFFF and proto in (1, 58),
     }
     return by_name.get(name, by_prefix.get(name[:3], by_prefix.get(name[:4], False)))
@@ -94,6 +94,8 @@ def checksum_bytes(r: Reading) -> set[int]:
     at = {6: 16, 17: 6, 1: 2, 58: 2}.get(r.members.get("ip_proto", b"\0")[0])
     spots = [r.l3 + 10] if r.members.get("eth_type") == b"\x08\x00" else []
     spots += [r.l4 + at] if at and r.l4 != 0xFFFF else []
+    if r.l4 != 0xFFFF and r.members["ip_proto"] == b"\x84":
+        spots += [r.l4 + 8, r.l4 + 10]
     return {s + i for s in spots for i in (0, 1)}
 
 

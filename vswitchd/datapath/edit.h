@@ -4,10 +4,14 @@
  * keeps IPv4, TCP, UDP, ICMP and ICMPv6 checksums right by incremental update (RFC 1624); a UDP checksum of zero stays zero
  * on IPv4 (RFC 768); with VS_CSUM_PARTIAL only the pseudo-header sum in the field is updated when addresses change, and ports
  * need no update at all. Fragments other than the first have no L4 header to mend. Layer offsets, csum_start, head_len and
- * frame_len follow pushed and popped tags. A function that cannot apply returns -1 and leaves the packet as it was.
- * Refused (-1): fields whose header is not there; SCTP ports (their CRC32c covers the tail, RFC 9260, 6.8); IN_PORT, ETH_TYPE,
- * IP_PROTO, IP_FRAG, TCP_FLAGS, IPV6_EXTHDR, BRIDGE. METADATA and TUNNEL_ID succeed and change no byte. The DEI bit of a tag is
- * never changed. Bits of value and mask outside the field are ignored.
+ * frame_len follow pushed and popped headers. A function that cannot apply returns -1 and leaves the packet as it was.
+ * SCTP's CRC32c covers the tail, which is not read: crc32c.h. Pushed and popped MPLS and PBB headers: edit_mpls.h.
+ * Offloads: a partial checksum behind a pushed MPLS or PBB header is still one, csum_start says where. A packet to be segmented can only be
+ * segmented by our software from then on (gso_l3_ofs). A pop that would uncover headers to which the offload fields of a received packet do not
+ * belong is refused: completing the checksum would change what tables matched.
+ * Refused (-1): fields whose header is not there; ports of SCTP in fragments; IN_PORT, ETH_TYPE, IP_PROTO, IP_FRAG, TCP_FLAGS,
+ * IPV6_EXTHDR, BRIDGE. METADATA and TUNNEL_ID succeed and change no byte. The DEI bit of a tag is never changed. Bits of value and mask
+ * outside the field are ignored.
  * vs_edit_key does to a key what the action does to the packet, for the tables after it.
  *
  * Thread safety: works on its arguments only.
@@ -30,7 +34,7 @@ int vs_edit_apply(struct vs_packet *p, const struct vs_action *a);
 /* The outer tag's TCI with VS_TCI_PRESENT, or 0 when untagged: what push_vlan copies and NORMAL asks for. */
 uint16_t vs_edit_outer_tci(const struct vs_packet *p);
 
-/* Apply a SET_FIELD, PUSH_VLAN, POP_VLAN, DEC_TTL or SET_TTL action to a key. Other actions change nothing. */
+/* Apply an editing action after which vs_edit_needs_parse is false to a key. Other actions change nothing. */
 void vs_edit_key(struct vs_key *key, const struct vs_action *a);
 /* Add to `mask` the bits of the original packet that the action's effect on the key depends on, beyond the bits that a later
  * table looks at (those are in its own mask): whether the header is there, and what pop_vlan moves. DEC_TTL adds no bit of the

@@ -105,34 +105,40 @@ static bool find_ipv6_upper(const uint8_t *frame, uint32_t have, struct layout *
     return l->l4 <= have;
 }
 
-/* Find the headers of a frame, of which the first `have` bytes are there. False: they are not there, or contradict themselves. */
-static bool find_headers(const uint8_t *frame, uint32_t have, struct layout *l)
+/* Find the headers of IP at l->l3. False: as find_headers. */
+static bool find_ip(const uint8_t *frame, uint32_t have, unsigned version, struct layout *l)
+{
+    const uint8_t *ip = frame + l->l3;
+    if (l->l3 + (version == 4 ? IPV4_HLEN : IPV6_HLEN) > have || ip[0] >> 4 != version)
+        return false;
+    l->version = (uint8_t)version;
+    if (version == 6) {
+        l->end = l->l3 + IPV6_HLEN + vs_get_be16(ip + 4);
+        return find_ipv6_upper(frame, have, l);
+    }
+    l->l4 = l->l3 + (ip[0] & 15) * 4u;
+    l->end = l->l3 + vs_get_be16(ip + 2);
+    l->proto = ip[9];
+    l->fragment = (vs_get_be16(ip + 6) & 0x3fff) != 0;
+    return (ip[0] & 15) >= 5 && l->l4 <= have;
+}
+
+/* Find the headers of a frame, of which the first `have` bytes are there. `covered`: offset of IP behind headers that we pushed, or 0. False: they are not there, or contradict themselves. */
+static bool find_headers(const uint8_t *frame, uint32_t have, uint32_t covered, struct layout *l)
 {
     *l = (struct layout){.l3 = ETH_HLEN, .proto = PROTO_NONE};
     if (have < ETH_HLEN)
         return false;
+    if (covered != 0) {
+        l->l3 = covered;
+        return covered < have && find_ip(frame, have, frame[covered] >> 4 == 4 ? 4 : 6, l);
+    }
     uint16_t type = vs_get_be16(frame + 12);
     for (; (type == 0x8100 || type == 0x88a8) && l->l3 + 4 <= have; l->l3 += 4)
         type = vs_get_be16(frame + l->l3 + 2);
     l->l4 = l->l3;
-    const uint8_t *ip = frame + l->l3;
-    if (type == 0x0800) {
-        if (l->l3 + IPV4_HLEN > have || ip[0] >> 4 != 4 || (ip[0] & 15) < 5)
-            return false;
-        l->version = 4;
-        l->l4 = l->l3 + (ip[0] & 15) * 4u;
-        l->end = l->l3 + vs_get_be16(ip + 2);
-        l->proto = ip[9];
-        l->fragment = (vs_get_be16(ip + 6) & 0x3fff) != 0;
-        return l->l4 <= have;
-    }
-    if (type == 0x86dd) {
-        if (l->l3 + IPV6_HLEN > have || ip[0] >> 4 != 6)
-            return false;
-        l->version = 6;
-        l->end = l->l3 + IPV6_HLEN + vs_get_be16(ip + 4);
-        return find_ipv6_upper(frame, have, l);
-    }
+    if (type == 0x0800 || type == 0x86dd)
+        return find_ip(frame, have, type == 0x0800 ? 4 : 6, l);
     return type >= 0x0600 && type != 0x0806; /* IEEE 802.3 and ARP: no such sum is in there */
 }
 
@@ -191,7 +197,7 @@ static bool gso_fits(const struct vs_packet *p, struct layout *l)
 /* Check the offload fields against the headers; *l says where those are. */
 static bool fits(const struct vs_packet *p, struct layout *l)
 {
-    if (!find_headers(p->data, p->head_len, l))
+    if (!find_headers(p->data, p->head_len, p->gso_l3_ofs, l))
         return false;
     return (p->csum != VS_CSUM_PARTIAL || csum_fits(p, l)) && (p->gso_type == VS_GSO_NONE || gso_fits(p, l));
 }

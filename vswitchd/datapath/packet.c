@@ -15,6 +15,22 @@ void vs_packet_fill(struct vs_packet *p, const uint8_t *frame, uint32_t len)
     }
 }
 
+void vs_packet_pull(struct vs_packet *p)
+{
+    while (p->n_segs > 0 && p->head_len < VS_HEAD_COPY) {
+        uint32_t room = (uint32_t)(p->buf + sizeof p->buf - p->data) - p->head_len;
+        uint32_t n = VS_MIN(VS_MIN((uint32_t)VS_HEAD_COPY - p->head_len, p->segs[0].len), room);
+        memcpy(p->data + p->head_len, p->segs[0].data, n);
+        p->head_len = (uint16_t)(p->head_len + n);
+        p->segs[0].data += n;
+        p->segs[0].len -= n;
+        if (p->segs[0].len != 0)
+            return;
+        p->n_segs--;
+        memmove(p->segs, p->segs + 1, p->n_segs * sizeof p->segs[0]);
+    }
+}
+
 uint32_t vs_packet_copy_out(const struct vs_packet *p, uint8_t *to, uint32_t max)
 {
     uint32_t done = VS_MIN(max, (uint32_t)p->head_len);

@@ -67,6 +67,9 @@ struct vs_packet {
     uint16_t csum_start;
     uint16_t csum_offset;
     uint16_t gso_hdr_len;
+    uint16_t
+        gso_l3_ofs; /* not 0: the IP header of the packet to be segmented is here, behind headers that we pushed and that do
+                            not say so (MPLS, PBB): only our own software can segment it (offload.h) */
     uint8_t depth; /* bridges crossed so far */
     uint8_t is_clone;
     uint32_t in_port; /* OpenFlow number of the port it came in by, host order */
@@ -93,7 +96,7 @@ static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
     p->l3_ofs = p->l4_ofs = VS_L_NONE;
     p->n_tags = p->queued = p->fate = p->drop = 0;
     p->csum = p->gso_type = 0;
-    p->gso_size = p->csum_start = p->csum_offset = p->gso_hdr_len = 0;
+    p->gso_size = p->csum_start = p->csum_offset = p->gso_hdr_len = p->gso_l3_ofs = 0;
     p->depth = 0;
     p->queue = 0;
     p->is_clone = 0;
@@ -102,6 +105,8 @@ static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
 
 /* Fill an empty packet from one contiguous frame that stays valid until the batch ends: copies the head, borrows the rest. */
 void vs_packet_fill(struct vs_packet *p, const uint8_t *frame, uint32_t len);
+/* Move bytes of the tail into the head, up to VS_HEAD_COPY: after a pop a parser sees as much as of a packet that came so. */
+void vs_packet_pull(struct vs_packet *p);
 /* Copy the whole frame, or its first `max` bytes, to `to`. Returns the bytes copied. */
 uint32_t vs_packet_copy_out(const struct vs_packet *p, uint8_t *to, uint32_t max);
 /* Make `to` a copy of `from` (head copied, tail shared). */

@@ -94,14 +94,6 @@ VS_ALWAYS_INLINE int is_tag(uint16_t type)
     return type == BE16(0x8100) || type == BE16(0x88a8);
 }
 
-/* The tags from the third on, with the type of the third at ofs - 2. Returns the offset behind all that are whole. */
-static __attribute__((noinline)) uint32_t more_tags(const uint8_t *d, uint32_t len, uint32_t ofs)
-{
-    while (is_tag(load16(d + ofs - 2)) && len >= ofs + TAG_LEN)
-        ofs += TAG_LEN;
-    return ofs;
-}
-
 VS_ALWAYS_INLINE uint64_t word4(uint32_t ports, uint8_t proto, uint8_t tos, uint8_t ttl, uint8_t frag)
 {
     return ports | (uint64_t)proto << 32 | (uint64_t)tos << 40 | (uint64_t)ttl << 48 | (uint64_t)frag << 56;
@@ -393,13 +385,27 @@ static __attribute__((noinline)) void parse_rest(struct vs_packet *p, uint16_t t
     p->l4_ofs = s.l4_ofs;
 }
 
+/* A frame with three tags at least, all of them whole; the first word is set. */
+static __attribute__((noinline)) void parse_many(struct vs_packet *p, struct vs_key *key, uint8_t *dirty)
+{
+    const uint8_t *d = p->data;
+    uint64_t *w = vs_key_words(key);
+    uint32_t ofs = ETH_HLEN + 3 * TAG_LEN;
+    while (is_tag(load16(d + ofs - 2)) && p->head_len >= ofs + TAG_LEN)
+        ofs += TAG_LEN;
+    p->n_tags = (uint8_t)((ofs - ETH_HLEN) / TAG_LEN);
+    w[1] = (load64(d) & MAC_BITS) | (uint64_t)(load16(d + 14) | BE16(VS_TCI_PRESENT)) << 48;
+    w[2] = (load64(d + 6) & MAC_BITS) | (uint64_t)(load16(d + 18) | BE16(VS_TCI_PRESENT)) << 48;
+    parse_rest(p, load16(d + ofs - 2), ofs, VS_TAGS_MORE, key, dirty);
+}
+
 void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t *dirty)
 {
     const uint8_t *d = p->data;
     uint32_t len = p->head_len, ofs = ETH_HLEN;
     uint64_t *w = vs_key_words(key);
     uint64_t tci = 0, tci2 = 0;
-    uint8_t n_tags = 0, more = 0;
+    uint8_t n_tags = 0;
     if (VS_UNLIKELY(*dirty != 0))
         clear_blocks(key, dirty);
     w[0] = __builtin_bswap32(p->in_port) | (uint64_t)__builtin_bswap16(bridge) << 32;
@@ -421,10 +427,8 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
             ofs += TAG_LEN;
             n_tags = 2;
             if (VS_UNLIKELY(is_tag(type) && len >= ofs + TAG_LEN)) {
-                ofs = more_tags(d, len, ofs);
-                type = load16(d + ofs - 2);
-                n_tags = (uint8_t)((ofs - ETH_HLEN) / TAG_LEN);
-                more = VS_TAGS_MORE;
+                parse_many(p, key, dirty);
+                return;
             }
         }
     }
@@ -444,14 +448,14 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
             const uint8_t *l4 = ip + IPV4_HLEN;
             w[0] |= (uint64_t)BE16(0x0800) << 48;
             w[3] = load64(ip + 12);
-            w[4] = word4(load32(l4), proto, ip[1], ip[8], more);
+            w[4] = word4(load32(l4), proto, ip[1], ip[8], 0);
             w[5] = proto == PROTO_TCP ? load16(l4 + 12) & BE16(0x0fff) : 0;
             p->l3_ofs = (uint16_t)ofs;
             p->l4_ofs = (uint16_t)(ofs + IPV4_HLEN);
             return;
         }
     }
-    parse_rest(p, type, ofs, more, key, dirty);
+    parse_rest(p, type, ofs, 0, key, dirty);
 }
 
 void vs_parse_frame(const uint8_t *frame, uint32_t len, uint32_t in_port, struct vs_key *key, uint16_t *ofs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -12,9 +13,11 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptSrcLLAddr,
     IPv6,
     IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
     IPv6ExtHdrRouting,
 )
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.l2 import ARP, Dot1AH, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
@@ -109,6 +112,50 @@ CASES = {
     "tcp_dst": (ETH / V4 / TCP() / ODD, "TP_DST", b"\x12\x34", ALL, setter(TCP, dport=0x1234)),
     "udp_src": (ETH / V4 / UDP() / ODD, "TP_SRC", b"\x12\x34", ALL, setter(UDP, sport=0x1234)),
     "udp_src of IPv6": (ETH / V6 / UDP() / ODD, "TP_SRC", b"\x12\x34", ALL, setter(UDP, sport=0x1234)),
+    "sctp_src": (ETH / V4 / SCTP(tag=7) / ODD, "TP_SRC", b"\x12\x34", ALL, setter(SCTP, sport=0x1234)),
+    "sctp_dst behind options, a long one": (
+        ETH / V6 / IPv6ExtHdrDestOpt() / SCTP(tag=7, sport=9) / LONG,
+        "TP_DST",
+        b"\x12\x34",
+        b"\x0f\xf0",
+        setter(SCTP, dport=0x0230),
+    ),
+    "sctp_dst, padded": (
+        ETH / IP(len=33) / SCTP(dport=1) / Raw(b"a" + bytes(13)),
+        "TP_DST",
+        b"\0\x01",
+        ALL,
+        lambda _: None,
+    ),
+    "sctp_src without a checksum": (
+        ETH / V4 / SCTP(chksum=0) / ODD,
+        "TP_SRC",
+        b"\x12\x34",
+        ALL,
+        setter(SCTP, sport=0x1234),
+    ),
+    "mpls_label": (
+        ETH / MPLS(label=3, cos=5, s=1, ttl=9) / V4,
+        "MPLS_LABEL",
+        bytes.fromhex("abcde000"),
+        ALL,
+        setter(MPLS, label=0xABCDE),
+    ),
+    "mpls_tc behind a tag": (
+        ETH / Dot1Q(vlan=5) / MPLS(label=3, cos=5, s=1, ttl=9) / V4,
+        "MPLS_TC",
+        bytes.fromhex("00000400"),
+        ALL,
+        setter(MPLS, cos=2),
+    ),
+    "mpls_bos": (ETH / MPLS(s=1) / V4, "MPLS_BOS", bytes(4), ALL, setter(MPLS, s=0)),
+    "pbb_isid": (
+        ETH / Dot1AH(isid=5, prio=3, dei=1) / ETH / V4,
+        "PBB_ISID",
+        bytes.fromhex("ff123456"),
+        ALL,
+        setter(Dot1AH, isid=0x123456),
+    ),
     "icmp_type": (ETH / V4 / ICMP(type=8, id=7) / ODD, "ICMP_TYPE", b"\x00\x00", ALL, setter(ICMP, type=0)),
     "icmp_code": (ETH / V4 / ICMP(type=3) / ODD, "ICMP_CODE", b"\x00\x0d", ALL, setter(ICMP, code=13)),
     "icmpv6_code": (
@@ -191,7 +238,7 @@ def test_set_field_is_what_scapy_does(name: str) -> None:
     packet, field, value, mask, change = CASES[name]
     want = rebuilt(packet, change)
     assert edit(bytes(packet), action("SET_FIELD", field, value, mask)) == want
-    if "metadata" not in name and "tunnel" not in name:
+    if not name.startswith(("metadata", "tunnel", "sctp_dst, padded")):
         assert want != bytes(packet)
 
 
@@ -202,7 +249,9 @@ REFUSED = {
     "IPv6 field of IPv4": (ETH / V4 / UDP(), "IPV6_SRC"),
     "port of a later fragment": (ETH / IP(frag=3) / UDP(), "TP_SRC"),
     "port of ICMP": (ETH / V4 / ICMP(), "TP_SRC"),
-    "port of SCTP (CRC32c of the whole packet)": (ETH / V4 / SCTP(), "TP_SRC"),
+    "port of an SCTP fragment (its CRC32c covers all of them)": (ETH / IP(flags="MF") / SCTP(), "TP_SRC"),
+    "port of an SCTP fragment of IPv6": (ETH / V6 / IPv6ExtHdrFragment(m=1) / SCTP(), "TP_SRC"),
+    "port of SCTP in a jumbogram": (ETH / IPv6(plen=0) / IPv6ExtHdrHopByHop() / SCTP(), "TP_SRC"),
     "type of UDP": (ETH / V4 / UDP(), "ICMP_TYPE"),
     "target of an echo": (ETH / V6 / ICMPv6EchoRequest(), "ND_TARGET"),
     "missing option": (ETH / V6 / NS, "ND_TLL"),

@@ -271,7 +271,7 @@ static bool pass_on(const struct vs_vring *r, const struct vs_packet *p, struct 
 {
     uint64_t needed = needed_features(p);
     *h = plain_header;
-    if ((r->features & needed) != needed)
+    if ((r->features & needed) != needed || p->gso_l3_ofs != 0)
         return false;
     if (p->csum == VS_CSUM_PARTIAL) {
         h->flags = VS_NET_HDR_NEEDS_CSUM;
