@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.agent import Agent, Identity
+from vswitchd.ofproto.connection import VERSIONS
+from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13
 from vswitchd.ofproto.endpoint import ControllerConfig, ControllerStatus, Endpoint, adjust
 from vswitchd.ofproto.fail_mode import FailMode
 from vswitchd.ofproto.listener import Listener
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from vswitchd.ofproto.tls import SslConfig
 
 log = logging.getLogger(__name__)
+PROTOCOLS = {"OpenFlow10": OFP_VERSION_10, "OpenFlow13": OFP_VERSION_13}
+"""The versions that are spoken, by their names in column protocols of table Bridge."""
 NO_PROBE_SECONDS = 5.0
 """What counts as the probe interval of controllers that are not probed, for fail mode."""
 
@@ -102,6 +106,17 @@ class OpenFlowBridge:
             for endpoint in self._endpoints.values():
                 for channel in endpoint.channels():
                     channel.close("the datapath id changed")
+
+    def set_protocols(self, names: Iterable[str]) -> None:
+        """Set the versions to speak by their names in column protocols ("OpenFlow10"); none we know: all.
+
+        Connections that speak another one end.
+        """
+        self.agent.versions = frozenset(PROTOCOLS[name] for name in names if name in PROTOCOLS) or VERSIONS
+        for endpoint in self._all():
+            for channel in endpoint.channels():
+                if channel.session is not None and channel.session.version not in self.agent.versions:
+                    channel.close("the bridge's protocols changed")
 
     def set_controllers(self, configs: Iterable[ControllerConfig]) -> None:
         """Make the connections be these. Unchanged ones live on; a bad target shows in its status only."""

@@ -5,7 +5,7 @@ import os
 import stat
 
 import pytest
-from of_peer import FakeBridge, FakeDatapath, flow
+from of_peer import FakeBridge, FakeDatapath, flow, messages
 from of_world import LIMIT, Controller, world
 
 from vswitchd.datapath import dp
@@ -270,6 +270,25 @@ async def _new_datapath_id(w):
     assert (await c.ask(m.FeaturesRequest())).datapath_id == 99
 
 
+async def _protocols(w):
+    target = await w.listen()
+    w.of.set_controllers([ControllerConfig(target)])
+    c = await w.next()
+    w.of.set_protocols(["OpenFlow13", "OpenFlow15"])
+    await c.ask(m.BarrierRequest())
+    w.of.set_protocols(["OpenFlow10"])
+    assert await c.eof() == b""
+    reader, writer = await asyncio.open_unix_connection(w.mgmt)
+    writer.write(encode(m.Hello(frozenset({4})), 1))
+    (hello, error) = messages(await reader.read(), 1)
+    assert hello[1] == m.Hello(frozenset({1}), 1)
+    assert (error[1].type, error[1].code) == (0, 0)
+    writer.close()
+    w.of.set_protocols([])
+    c = await Controller.to_unix(w.mgmt)
+    await c.ask(m.BarrierRequest())
+
+
 test_mgmt_socket_is_private_and_serves = world(_mgmt)
 test_several_controllers_and_their_roles = world(_several_with_roles)
 test_back_off_doubles_up_to_its_limit = world(_back_off)
@@ -284,3 +303,4 @@ test_a_long_dump_takes_turns_with_others = world(_dump_takes_turns)
 test_inactivity_probe = world(_probe_interval)
 test_new_times_keep_the_connection = world(_new_times_keep_the_connection)
 test_a_new_datapath_id_ends_connections = world(_new_datapath_id)
+test_protocols_choose_the_versions = world(_protocols)
