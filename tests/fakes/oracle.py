@@ -127,11 +127,11 @@ class Oracle:
     def conforms(self, meter: Meter, i: int, length: int) -> bool:
         """5.7: does a packet find tokens in the bucket of band i? It takes them then, all that it costs."""
         band = meter.bands[i]
-        cost = 1.0 if meter.flags & PKTPS else length * 8 / 1000
+        cost, unit = (1, 1) if meter.flags & PKTPS else (length * 8, 1000)  # packets, or bits
         if self.now > meter.since:  # tests let time pass in steps that fill any bucket
             meter.since = self.now
-            meter.full = [0.0] * len(meter.bands)
-        if meter.full[i] >= band.burst:
+            meter.taken = [0] * len(meter.bands)
+        if meter.taken[i] >= band.burst * unit:
             return False
-        meter.full[i] += cost
+        meter.taken[i] += cost
         return True

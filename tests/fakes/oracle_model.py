@@ -199,7 +199,7 @@ class Meter:
     packets: int = 0
     bytes: int = 0
     counts: list[list[int]] = field(default_factory=list)
-    full: list[float] = field(default_factory=list)  # tokens missing in each band's bucket at `since`
+    taken: list[int] = field(default_factory=list)  # tokens missing in each band's bucket since `since`
     since: float = 0.0
 
 

@@ -296,7 +296,7 @@ def meter_mod(s, mod: o.MeterMod) -> None:
     refuse(faults)
     meter = o.Meter(mod.flags, mod.bands, since=s.now)
     meter.counts = [[0, 0] for _ in mod.bands]
-    meter.full = [0.0] * len(mod.bands)
+    meter.taken = [0] * len(mod.bands)
     old = s.meters.get(mod.meter)
     if old is not None:
         meter.packets, meter.bytes = old.packets, old.bytes
@@ -308,9 +308,9 @@ def meter_mod(s, mod: o.MeterMod) -> None:
 
 def port_mod(s, mod: o.PortMod) -> None:
     port = s.ports.get(mod.port)
-    if port is None:
-        raise o.Refused("OFPPMFC_BAD_PORT")
-    faults = ["OFPPMFC_BAD_HW_ADDR"] if mod.hw_addr is not None else []
+    faults = ["OFPPMFC_BAD_PORT"] if port is None else []
+    if port is not None and mod.hw_addr is not None:
+        faults.append("OFPPMFC_BAD_HW_ADDR")
     if mod.mask & ~(o.PORT_DOWN | o.NO_RECV | o.NO_FWD | o.NO_PACKET_IN):
         faults.append("OFPPMFC_BAD_CONFIG")
     refuse(faults)

@@ -62,8 +62,6 @@ class Walk:
     # ---- tables (5.1 to 5.4, 5.9)
 
     def run(self) -> None:
-        if self.s.drop_fragments and layers(self.frame).fragment:
-            return
         try:
             self._tables()
         except Dropped:
@@ -93,6 +91,8 @@ class Walk:
         self.actions(self.frame, in_order([a for a, _ in action_set]), Where(table, o.NO_COOKIE, reason))
 
     def _lookup(self, table: int) -> o.Flow | None:
+        if self.s.drop_fragments and layers(self.frame).fragment:  # seen by now, or uncovered on the way
+            raise Dropped("fragment")
         have = fields(self.frame) | {"in_port": self.in_port, "in_phy_port": self.in_port}
         have |= {"metadata": self.metadata, "tunnel_id": self.tunnel_id}
         count = self.s.tables.setdefault(table, [0, 0])
@@ -224,12 +224,13 @@ class Walk:
             return
         meter.packets += 1
         meter.bytes += len(self.frame)
-        over = [i for i, _ in enumerate(meter.bands) if not self.s.conforms(meter, i, len(self.frame))]
-        if not over:
+        # A lower band measures what the higher ones let through (README of datapath): the first that is exceeded applies.
+        order = sorted(range(len(meter.bands)), key=lambda i: -meter.bands[i].rate)
+        over = next((i for i in order if not self.s.conforms(meter, i, len(self.frame))), None)
+        if over is None:
             return
-        i = max(over, key=lambda i: meter.bands[i].rate)
-        meter.counts[i][0] += 1
-        meter.counts[i][1] += len(self.frame)
-        if meter.bands[i].type == "drop":
+        meter.counts[over][0] += 1
+        meter.counts[over][1] += len(self.frame)
+        if meter.bands[over].type == "drop":
             raise Dropped("meter")
-        self.frame = remark(self.frame, meter.bands[i].level)
+        self.frame = remark(self.frame, meter.bands[over].level)
