@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from vswitchd.datapath.action import KEY_SIZE, Action, RuleSpec, actions_array, pack, pack_match
 from vswitchd.datapath.core import DatapathError, check, ffi, lib, no_memory
+from vswitchd.datapath.trace import Trace, trace_frame
 
 MAX_TABLE = 254
 
@@ -179,6 +180,10 @@ class DpBridge:
         if code == -errno.EINVAL:
             raise DatapathError("packet-out: a frame has 14 to 65600 bytes", errno.EINVAL)
         check(code, "packet-out")
+
+    def trace(self, frame: bytes, in_port: int) -> Trace:
+        """What would happen to a frame; nothing is sent, counted or learned. Raises DatapathError for a runt."""
+        return trace_frame(self._dp, self.cdata, frame, in_port)
 
     def set_frag_mode(self, drop: bool) -> None:
         """Drop IP fragments (OFPC_FRAG_DROP)?"""

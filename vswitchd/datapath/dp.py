@@ -26,6 +26,7 @@ from vswitchd.datapath.action import (
     lenient,
     meter,
     output,
+    pack_match,
     pop_mpls,
     pop_pbb,
     pop_vlan,
@@ -40,6 +41,7 @@ from vswitchd.datapath.action import (
 from vswitchd.datapath.bridge import BandSpec, BucketSpec, DpBridge
 from vswitchd.datapath.core import RX_DROPS, TX_DROPS, DatapathError, check, ffi, lib, no_memory
 from vswitchd.datapath.records import CoreStats, PortCounters, PortHandle, Punt, RxqStats
+from vswitchd.datapath.trace import LiveTrace
 
 __all__ = [
     "OFPP_LOCAL",
@@ -270,6 +272,10 @@ class Datapath:
         del self.ports[port.index]
         self._pins = {pin: core for pin, core in self._pins.items() if pin[0] != port.index}
         lib.vs_dp_detach(self._dp, port.cdata)
+
+    def live_trace(self, port: PortHandle, match: tuple[tuple[str, int, int], ...], limit: int) -> LiveTrace:
+        """Record the next packets that the port receives and that match. Raises DatapathError, KeyError (field)."""
+        return LiveTrace(self._dp, port.cdata, *pack_match(match), limit)
 
     # ---- clock, counters, punts
 
