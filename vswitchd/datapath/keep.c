@@ -59,6 +59,7 @@ uint32_t vs_keep(struct vs_slab *s, const struct vs_packet *p, uint32_t need, ui
         .csum_start = p->csum_start,
         .csum_offset = p->csum_offset,
         .gso_hdr_len = p->gso_hdr_len,
+        .gso_l3_ofs = p->gso_l3_ofs,
         .csum = p->csum,
         .gso_type = p->gso_type,
         .n_tags = p->n_tags,
@@ -95,6 +96,7 @@ void vs_keep_restore(const struct vs_slab *s, uint32_t first, struct vs_port *po
     p->csum_start = k->csum_start;
     p->csum_offset = k->csum_offset;
     p->gso_hdr_len = k->gso_hdr_len;
+    p->gso_l3_ofs = k->gso_l3_ofs;
     p->csum = k->csum;
     p->gso_type = k->gso_type;
     p->n_tags = k->n_tags;

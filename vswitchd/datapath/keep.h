@@ -28,7 +28,7 @@ struct vs_chunk {
     uint16_t n; /* chunks */
     uint16_t head_len;
     uint16_t l3_ofs, l4_ofs;
-    uint16_t gso_size, csum_start, csum_offset, gso_hdr_len;
+    uint16_t gso_size, csum_start, csum_offset, gso_hdr_len, gso_l3_ofs;
     uint8_t csum, gso_type, n_tags, depth;
     uint8_t bytes[];
 };

@@ -4,7 +4,7 @@ import select
 
 import pytest
 from fakes.wire import Wire, frame, ip
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, TCP, UDP, in4_chksum
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
@@ -128,6 +128,33 @@ def test_a_tcp_frame_of_many_segments_crosses_whole(port, driver):
     assert got == data
     assert header[1] == 1
     assert header[3:] == (1448, 34, 16)
+
+
+def rebuilt(ipv4):
+    """The packet with all checksums computed anew."""
+    packet = IP(ipv4)
+    del packet.chksum, packet[TCP].chksum
+    return bytes(packet)
+
+
+def test_behind_mpls_it_is_segmented_here(port, driver):
+    """The kernel is not told that IP lies behind the label: the switch makes the segments, and their checksums."""
+    d = driver(port)
+    plain = big_tcp(3000)
+    pseudo = ~in4_chksum(6, IP(src="10.0.0.1", dst="10.0.0.2"), bytes(3020)) & 0xFFFF
+    plain = plain[:50] + pseudo.to_bytes(2, "big") + plain[52:]
+    data = plain[:12] + bytes.fromhex("884700005140") + plain[14:]
+    d.send([data], csum=PARTIAL, gso_type=1, gso_size=1448, csum_start=38, csum_offset=16, gso_l3_ofs=18)
+    segments = port.wire.frames(3)
+    assert [len(f) for f in segments] == [58 + 1448, 58 + 1448, 58 + 104]
+    for segment in segments:
+        assert segment[:18] == data[:18]
+        assert segment[18:] == rebuilt(segment[18:])
+    assert d.counters.tx_packets == 1
+    d.send([data], csum=PARTIAL, gso_type=1, gso_size=9100, csum_start=38, csum_offset=16, gso_l3_ofs=18)
+    assert d.drops() == {}
+    d.send([data], csum=PARTIAL, gso_type=4, gso_size=1448, csum_start=38, csum_offset=16, gso_l3_ofs=18)
+    assert d.drops() == {"offload_unsupported": 1}
 
 
 def test_an_offload_that_does_not_fit_the_packet_is_dropped_by_name(port, driver):

@@ -187,6 +187,44 @@ enum vs_drop vs_kernel_tx_reason(int error)
     }
 }
 
+/* Segments under way. */
+struct segments {
+    int fd;
+    uint32_t max_len; /* of a frame */
+    uint64_t bytes;
+    int reason; /* enum vs_drop, or -1 */
+};
+
+static int send_segment(void *ctx, const uint8_t *frame, uint32_t len)
+{
+    struct segments *s = ctx;
+    struct virtio_net_hdr h = {0};
+    struct iovec iov[2] = {{&h, sizeof h}, {(void *)(uintptr_t)frame, len}};
+    if (len > s->max_len)
+        s->reason = VS_DROP_TX_TOO_LONG;
+    else if (writev(s->fd, iov, 2) < 0)
+        s->reason = vs_kernel_tx_reason(errno);
+    else
+        s->bytes += len;
+    return s->reason < 0 ? 0 : -1;
+}
+
+void vs_kernel_send_segments(const struct vs_kernel_port *kp, const struct vs_packet *p,
+                             struct vs_port_counters *c)
+{
+    uint8_t scratch[16384]; /* longer segments fit no interface */
+    struct segments s = {.fd = atomic_load_explicit(&kp->fd, memory_order_relaxed),
+                         .max_len =
+                             atomic_load_explicit(&kp->mtu, memory_order_relaxed) + ETH_HLEN + TAGS_LEN,
+                         .reason = -1};
+    if (vs_offload_finish(p, scratch, sizeof scratch, send_segment, &s) < 0 && s.reason < 0)
+        s.reason = VS_DROP_TX_OFFLOAD;
+    if (s.reason >= 0)
+        vs_port_tx_drop(c, (enum vs_drop)s.reason, 1);
+    else
+        vs_port_sent(c, 1, s.bytes);
+}
+
 int vs_kernel_port_rx(struct vs_port *port, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);

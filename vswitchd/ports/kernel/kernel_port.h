@@ -77,6 +77,9 @@ bool vs_kernel_accept(struct vs_packet *p, const struct virtio_net_hdr *h, const
 int vs_kernel_gather(const struct vs_kernel_port *kp, const struct vs_packet *p, struct virtio_net_hdr *h,
                      void *iov);
 enum vs_drop vs_kernel_tx_reason(int error);
+/* Segment and send a packet that the kernel cannot segment (gso_l3_ofs is set): behind MPLS or PBB. */
+void vs_kernel_send_segments(const struct vs_kernel_port *kp, const struct vs_packet *p,
+                             struct vs_port_counters *c);
 /* AF_PACKET's receive state. */
 struct vs_packet_rx *vs_packet_rx_new(struct vs_kernel_port *kp);
 void vs_kernel_destroy(struct vs_port *port);

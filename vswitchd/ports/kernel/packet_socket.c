@@ -162,6 +162,12 @@ static void packet_tx(struct vs_port *port, unsigned core, struct vs_packet **pk
     uint32_t lens[VS_BATCH];
     int fd = atomic_load_explicit(&kp->fd, memory_order_relaxed), ready = 0;
     for (int i = 0; i < n; i++) {
+        if (VS_UNLIKELY(pkts[i]->gso_l3_ofs != 0)) {
+            flush(fd, msgs, lens, ready, c); /* in order */
+            ready = 0;
+            vs_kernel_send_segments(kp, pkts[i], c);
+            continue;
+        }
         int parts = vs_kernel_gather(kp, pkts[i], &hdrs[ready], iovs[ready]);
         if (VS_UNLIKELY(parts < 0)) {
             vs_port_tx_drop(c, (enum vs_drop)(-parts - 1), 1);

@@ -45,6 +45,10 @@ static void tap_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts,
     for (int i = 0; i < n; i++) {
         struct virtio_net_hdr h;
         struct iovec iov[VS_KERNEL_IOV];
+        if (VS_UNLIKELY(pkts[i]->gso_l3_ofs != 0)) {
+            vs_kernel_send_segments(kp, pkts[i], c);
+            continue;
+        }
         int parts = vs_kernel_gather(kp, pkts[i], &h, iov);
         if (VS_UNLIKELY(parts < 0)) {
             vs_port_tx_drop(c, (enum vs_drop)(-parts - 1), 1);
