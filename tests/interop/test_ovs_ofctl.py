@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from peers import need
 from peers.netns import unique
+from peers.ofctl import Ofctl
 from peers.proc import Child, run
 from peers.switch import Switch, free_tcp_port
 from peers.wait import until
@@ -15,31 +16,6 @@ pytestmark = pytest.mark.interop
 
 BRIDGE = unique("of")  # its LOCAL port is a tap of this name
 ARP = "ffffffffffff0200000000010806000108000604000102000000000a0a0000010000000000000a000002" + "00" * 18
-
-
-class Ofctl:
-    """ovs-ofctl on one target."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def words(self, command, *words):
-        return ["ovs-ofctl", "-O", "OpenFlow13", *command.split(), self.target, *words]
-
-    def __call__(self, command, *words, stdin=None):
-        """Run a command; its output without the head line of a reply."""
-        text = run(self.words(command, *words), stdin=stdin).stdout
-        return re.sub(r"^OFPST_\w+ reply \(OF1.3\) \(xid=0x\w+\):", "", text)
-
-    def fails(self, command, *words):
-        """Run a command that the switch refuses; the name of the error."""
-        done = run(self.words(command, *words), check=False)
-        return re.findall(r"OFPT_ERROR \(OF1.3\) \(xid=\w+\): (\w+)", done.stdout + done.stderr)
-
-    def flows(self, *words):
-        """All flows as text, without counters and times, sorted."""
-        text = self("--no-stats --no-names dump-flows", *words)
-        return sorted(line.strip() for line in text.splitlines() if line.strip())
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +50,7 @@ def ofctl(target):
 def test_show_and_port_descriptions(ofctl, switch):
     text = ofctl("show")
     assert f"dpid:{switch.vsctl('get', 'Bridge', BRIDGE, 'datapath_id').strip(chr(34))}" in text
-    assert "n_tables:254, n_buffers:0" in text
+    assert "n_tables:254, n_buffers:256" in text
     assert "capabilities: FLOW_STATS TABLE_STATS PORT_STATS GROUP_STATS" in text
     assert "frags=normal" in text
     for head in (" 1(vm1): addr:", " 2(vm2): addr:", f" LOCAL({BRIDGE}): addr:"):
@@ -135,7 +111,7 @@ def test_refusals_are_named(ofctl):
     assert ofctl.fails("add-flow", "actions=group:9") == ["OFPBAC_BAD_OUT_GROUP"]
     ofctl("add-flow", "priority=5,ip,actions=drop")
     assert ofctl.fails("add-flow", "check_overlap,priority=5,tcp,actions=drop") == ["OFPFMFC_OVERLAP"]
-    assert ofctl.fails("add-flow", "actions=set_queue:1,output:1") == ["OFPBAC_BAD_TYPE"]
+    assert ofctl.fails("add-flow", "actions=meter:7,output:1") == ["OFPMMFC_UNKNOWN_METER"]
     assert ofctl.flows() == ["priority=5,ip actions=drop"]
 
 
@@ -169,7 +145,7 @@ def test_monitor_shows_packet_ins_and_flow_removed(ofctl, place):
         text = monitor.output()
         assert re.search(
             r"OFPT_PACKET_IN \(OF1.3\) \(xid=0x0\): table_id=4 cookie=0xabc total_len=60 metadata=0x77,in_port=2 "
-            r"\(via action\) data_len=42 \(unbuffered\).*\n"
+            r"\(via action\) data_len=42 buffer=0x\w+\n"
             r"arp,vlan_tci=0x0000,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,arp_spa=10.0.0.1,arp_tpa=10.0.0.2",
             text,
         ), text
@@ -232,12 +208,12 @@ def test_probe_ping_benchmark(ofctl):
     assert "Finished in" in ofctl("benchmark", "64", "200")
 
 
-def test_ten_thousand_flows(ofctl, place):
+def test_two_thousand_flows(ofctl, place):
     path = place / "flows"
-    path.write_text("".join(f"priority=5,udp,tp_dst={i},actions=output:{1 + i % 2}\n" for i in range(10_000)))
-    run(ofctl.words("add-flows", str(path)), timeout=120)
-    assert len(ofctl.flows()) == 10_000
+    path.write_text("".join(f"priority=5,udp,tp_dst={i},actions=output:{1 + i % 2}\n" for i in range(2000)))
+    ofctl("add-flows", path)
+    assert len(ofctl.flows()) == 2000
     assert ofctl("diff-flows", str(path)) == ""
-    assert "flow_count=5000" in ofctl("dump-aggregate", "out_port=2")
+    assert "flow_count=1000" in ofctl("dump-aggregate", "out_port=2")
     ofctl("del-flows", "udp")
     assert ofctl.flows() == []
