@@ -1,5 +1,6 @@
 """The switch under Ryu's hands, for the conformance suite: a secure bridge, three wires, statements and their table."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def states(section: str, text: str) -> Callable[[F], F]:
     """Mark a test: the section of OpenFlow 1.3.5 and, in our words, what it demands."""
 
     def mark(test: F) -> F:
-        assert test.__name__.startswith(f"test_{section.replace('.', '_')}_"), test.__name__
+        name = re.sub(r"[.-]", "_", section)
+        assert test.__name__.startswith(f"test_{name}_"), test.__name__
         return pytest.mark.statement(section, text)(test)
 
     return mark

@@ -25,7 +25,7 @@ EVENTS = list(ofp_event._OFP_MSG_EVENTS.values())
 def told(msg):
     """Name, xid and fields of a message, bytes in base64 as Ryu writes them."""
     ((name, fields),) = msg.to_jsondict().items()
-    if name == "OFPErrorMsg":
+    if name == "OFPErrorMsg" and msg.code is not None:  # else an experimenter's
         fields["name"] = msg.datapath.ofproto.ofp_error_code_to_str(msg.type, msg.code).partition("(")[0]
     return [name, msg.xid, fields]
 
