@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vswitchd.bridge import LiveBridge, LivePort
-    from vswitchd.bridge_spec import BridgeSpec, SslSpec
+    from vswitchd.bridge_spec import BridgeSpec, ControllerSpec, SslSpec
     from vswitchd.datapath import dp
 
 OFP_NAME_LEN = 15
@@ -102,6 +102,13 @@ def describe(port: LivePort) -> Port:
     )
 
 
+def _controller(c: ControllerSpec) -> ControllerConfig:
+    return ControllerConfig(
+        c.target, c.primary, c.inactivity_probe_ms, c.max_backoff_ms, c.enable_async, c.rate_limit,
+        c.burst_limit, c.auxiliaries,
+    )  # fmt: skip
+
+
 class BridgeOpenFlow:
     """The OpenFlowSide of a bridge that runs."""
 
@@ -126,14 +133,10 @@ class BridgeOpenFlow:
         """Take over datapath id, fail mode and controllers."""
         self._uuids = {c.target: c.uuid for c in spec.controllers}
         self._side.set_identity(self._identity(spec))
+        self._side.set_protocols(spec.protocols)
         self._side.set_ssl(SslConfig(ssl.private_key, ssl.certificate, ssl.ca_cert) if ssl else None)
         self._side.set_fail_mode("secure" if spec.secure else "standalone")
-        self._side.set_controllers(
-            ControllerConfig(
-                c.target, c.primary, c.inactivity_probe_ms, c.max_backoff_ms, enable_async=c.enable_async
-            )
-            for c in spec.controllers
-        )
+        self._side.set_controllers(_controller(c) for c in spec.controllers)
 
     def port_added(self, port: LivePort) -> None:
         """Take note of a port that runs now."""

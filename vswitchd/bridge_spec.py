@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vswitchd.cores import parse_affinity
 from vswitchd.errors import ConfigError
+from vswitchd.ofproto.auxiliary import MAX_AUXILIARIES
 from vswitchd.ofproto.server import datapath_id
 from vswitchd.ports.base import PortConfig
 
@@ -82,6 +83,9 @@ class ControllerSpec:
     max_backoff_ms: int = 8000
     primary: bool | None = None
     enable_async: bool = True
+    rate_limit: int | None = None
+    burst_limit: int | None = None
+    auxiliaries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,7 @@ def _without_effect(row: Row, columns: tuple[str, ...]) -> list[str]:
     return [f"column {column} is not supported and has no effect" for column in columns if row[column]]
 
 
-def _controllers(snapshot: Snapshot, bridge: Row) -> tuple[ControllerSpec, ...]:
+def _controllers(snapshot: Snapshot, bridge: Row, warnings: list[str]) -> tuple[ControllerSpec, ...]:
     specs = []
     for row in snapshot.refs(bridge, "controller"):
         probe, backoff = row["inactivity_probe"], row["max_backoff"]
@@ -234,6 +238,9 @@ def _controllers(snapshot: Snapshot, bridge: Row) -> tuple[ControllerSpec, ...]:
                 max_backoff_ms=8000 if backoff is None else backoff,
                 primary=None if row["type"] is None else row["type"] == "primary",
                 enable_async=row["enable_async_messages"] is not False,
+                rate_limit=row["controller_rate_limit"],
+                burst_limit=row["controller_burst_limit"],
+                auxiliaries=_number(row, "aux-connections", 0, (0, MAX_AUXILIARIES), warnings),
             )
         )
     return tuple(specs)
@@ -250,9 +257,9 @@ def _bridge_spec(snapshot: Snapshot, row: Row) -> BridgeSpec:
     if text and not _hwaddr(row):
         warnings.append(f'other_config:hwaddr "{text}" is not a MAC address; ignored')
     warnings += _without_effect(row, BRIDGE_COLUMNS)
-    if row["protocols"] and "OpenFlow13" not in row["protocols"]:
+    if row["protocols"] and not {"OpenFlow10", "OpenFlow13"} & set(row["protocols"]):
         warnings.append(
-            "protocols do not name OpenFlow13, the one version that this switch speaks; it is spoken"
+            "protocols name neither OpenFlow10 nor OpenFlow13, which this switch speaks; both are spoken"
         )
     local = ports.get(row.name)
     hwaddr = (local.config.mac if local else None) or _hwaddr(row) or stable_mac(row.uuid)
@@ -260,7 +267,7 @@ def _bridge_spec(snapshot: Snapshot, row: Row) -> BridgeSpec:
         uuid=row.uuid,
         name=row.name,
         ports=ports,
-        controllers=_controllers(snapshot, row),
+        controllers=_controllers(snapshot, row, warnings),
         secure=row["fail_mode"] == "secure",
         protocols=tuple(row["protocols"]),
         datapath_id=_datapath_id(row, hwaddr, warnings),

@@ -107,6 +107,8 @@ class Agent:
         if self.transaction is not None and self.transaction.session is session:
             self.transaction.rollback()
         session.bundles.discard_all()
+        if session in session.main.auxiliaries:
+            session.main.auxiliaries.remove(session)
         if session in self.sessions:
             self.sessions.remove(session)
             self.watch_punts()
@@ -120,8 +122,10 @@ class Agent:
         self.punts += 1
         sender = Sender(punt, self.buffers)
         for session in self.sessions:
-            if session.wants(Async.PACKET_IN, punt.reason) and session.admits_packet_in():
-                session.send(sender.message(session.miss_send_len), 0)
+            if session.wants(Async.PACKET_IN, punt.reason):
+                carrier = session.carrier(punt.in_port)
+                if carrier.admits_packet_in():
+                    carrier.send(sender.message(session.miss_send_len), 0)
 
     def release(self, buffer_id: int) -> None:
         """Send a buffered packet through the tables, as packets see them after all so far. OFError."""

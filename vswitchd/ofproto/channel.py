@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto import bundle_requests
@@ -39,12 +39,19 @@ _LINGER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:
-    """How a connection is treated; probe in seconds, 0 for never."""
+    """How a connection is treated; probe in seconds, 0 for never; rate: packet-ins a second, None: no limit.
+
+    main: whose auxiliary connection it is, with the number auxiliary_id.
+    """
 
     peer: str
     primary: bool
     probe: float = 5.0
     enable_async: bool = True
+    rate: int | None = None
+    burst: int | None = None
+    main: Session | None = None
+    auxiliary_id: int = 0
 
 
 class Channel(asyncio.Protocol):
@@ -81,8 +88,15 @@ class Channel(asyncio.Protocol):
 
     @property
     def dropped(self) -> int:
-        """Packet-ins dropped because the peer did not read."""
-        return 0 if self._connection is None else self._connection.dropped
+        """Packet-ins dropped because the peer did not read, or over its rate."""
+        dropped = 0 if self._connection is None else self._connection.dropped
+        return dropped + (0 if self.session is None else self.session.limit.refused)
+
+    def set_rate(self, rate: int | None, burst: int | None) -> None:
+        """Change how many packet-ins a second it gets."""
+        self.config = replace(self.config, rate=rate, burst=burst)
+        if self.session is not None:
+            self.session.limit.set(rate, burst)
 
     def close(self, reason: str) -> None:
         """End the connection."""
@@ -108,8 +122,10 @@ class Channel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
+        main = self.config.main
+        versions = self._agent.versions if main is None else frozenset((main.version,))
         self._connection = Connection(
-            self._agent.clock, self.config.probe, self._agent.versions, transport.get_write_buffer_size
+            self._agent.clock, self.config.probe, versions, transport.get_write_buffer_size
         )
         self._connection.wake = self._schedule
         self._flush()
@@ -213,16 +229,7 @@ class Channel(asyncio.Protocol):
         event = self._parked or connection.next()
         self._parked = None
         if isinstance(event, Ready):
-            self.session = Session(
-                connection,
-                self.config.peer,
-                primary=self.config.primary,
-                enable_async=self.config.enable_async,
-                budget=self._agent.bundle_budget,
-            )
-            self._agent.sessions.append(self.session)
-            self._agent.watch_punts()
-            self._opened(self)
+            self._begin(connection)
         elif isinstance(event, Request):
             assert self.session is not None
             if self._agent.busy_for(self.session):
@@ -233,6 +240,19 @@ class Channel(asyncio.Protocol):
         elif event is not None:
             log.info("%s: refused: %s", self.config.peer, event.error)
         return event is not None
+
+    def _begin(self, connection: Connection) -> None:
+        config = self.config
+        self.session = Session(
+            connection, config.peer, primary=config.primary, enable_async=config.enable_async,
+            budget=self._agent.bundle_budget,
+        )  # fmt: skip
+        self.session.limit.set(config.rate, config.burst)
+        if config.main is not None:
+            self.session.assist(config.main, config.auxiliary_id)
+        self._agent.sessions.append(self.session)
+        self._agent.watch_punts()
+        self._opened(self)
 
     def _flush(self) -> None:
         connection, transport = self._connection, self._transport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,13 +13,25 @@ MIN_BACKOFF = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
-    """One row of table Controller. Times in milliseconds; primary None: active targets are, others not."""
+    """One row of table Controller. Times in milliseconds; primary None: active targets are, others not.
+
+    rate_limit, burst_limit: packet-ins a second, and at once; None: no limit. auxiliaries: connections besides
+    the main one (active targets only).
+    """
 
     target: str
     primary: bool | None = None
     inactivity_probe: int = 5000
     max_backoff: int = 8000
     enable_async: bool = True
+    rate_limit: int | None = None
+    burst_limit: int | None = None
+    auxiliaries: int = 0
+
+    @property
+    def fixed(self) -> ControllerConfig:
+        """What cannot change without new connections."""
+        return ControllerConfig(self.target, self.primary, enable_async=self.enable_async)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,7 @@ class ControllerStatus:
     sec_since_connect: int | None = None
     sec_since_disconnect: int | None = None
     dropped: int = 0
-    """Packet-ins dropped because the controller did not read."""
+    """Packet-ins dropped because the controller did not read, or over its rate."""
 
     @property
     def status(self) -> dict[str, str]:
@@ -78,13 +90,13 @@ class Endpoint(Protocol):
 
 
 def adjust(endpoint: Endpoint, config: ControllerConfig) -> bool:
-    """Give a live endpoint new times, keeping its connections. False, and nothing done, if more is different."""
-    had = endpoint.config
-    if replace(config, inactivity_probe=had.inactivity_probe, max_backoff=had.max_backoff) != had:
+    """Give a live endpoint new times and limits, keeping its connections. False, and nothing done, if more is different."""
+    if config.fixed != endpoint.config.fixed:
         return False
     endpoint.config = config
     for channel in endpoint.channels():
         channel.set_probe(config.inactivity_probe / 1000)
+        channel.set_rate(config.rate_limit, config.burst_limit)
     return True
 
 

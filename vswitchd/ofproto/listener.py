@@ -127,8 +127,9 @@ class Listener:
 
     def _make(self) -> Channel:
         config = ChannelConfig(
-            self.config.target, self.primary, self.config.inactivity_probe / 1000, self.config.enable_async
-        )
+            self.config.target, self.primary, self.config.inactivity_probe / 1000, self.config.enable_async,
+            self.config.rate_limit, self.config.burst_limit,
+        )  # fmt: skip
         channel = _Accepted(self._agent, config, self._opened, self._gone)
         channel.room = len(self._channels) < MAX_PEERS
         if channel.room:

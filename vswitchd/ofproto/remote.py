@@ -7,10 +7,13 @@ import logging
 import os
 import socket
 import ssl
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from vswitchd.ofproto.auxiliary import Auxiliaries
 from vswitchd.ofproto.channel import Channel, ChannelConfig
+from vswitchd.ofproto.constants import OFP_VERSION_13
 from vswitchd.ofproto.endpoint import (
     MIN_BACKOFF,
     ControllerConfig,
@@ -62,6 +65,9 @@ class Remote:
         self._try_at = agent.clock()
         self._channel: Channel | None = None
         self._task: asyncio.Task[None] | None = None
+        self._auxiliaries = Auxiliaries(
+            config.target, agent.clock, self._make_auxiliary, self._open_auxiliary
+        )
         self.tick()
 
     def tick(self) -> None:
@@ -71,10 +77,17 @@ class Remote:
             self._task = asyncio.get_running_loop().create_task(self._connect())
         elif self._channel is not None:
             self._channel.tick()
+            if self._auxiliaries_make_sense():
+                self._auxiliaries.tick(self.config.auxiliaries)
 
     def channels(self) -> list[Channel]:
         """At most one."""
         return [] if self._channel is None else [self._channel]
+
+    def _auxiliaries_make_sense(self) -> bool:
+        """Whether the main connection is up (6.3.8) and of a version that knows auxiliary ones."""
+        session = None if self._channel is None else self._channel.session
+        return session is not None and session.version >= OFP_VERSION_13
 
     def status(self) -> ControllerStatus:
         """Say what is true now."""
@@ -99,31 +112,51 @@ class Remote:
         self._state = State.VOID
         if self._task is not None:
             self._task.cancel()
+        self._auxiliaries.close("the controller was removed")
         if self._channel is not None:
             self._channel.close("the controller was removed")
 
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, self._channel = await self._open()
+                self._channel = await self._open(self._make)
         except (OSError, TlsError, TimeoutError) as error:
             self._failed(_why(error))
 
-    async def _open(self) -> tuple[asyncio.BaseTransport, Channel]:
+    async def _open(self, make: Callable[[], Channel]) -> Channel:
         loop = asyncio.get_running_loop()
         if self._target.unix:
-            return await loop.create_unix_connection(self._make, self._target.host)
+            return (await loop.create_unix_connection(make, self._target.host))[1]
         context = tls_context(self._ssl(), server=False) if self._target.tls else None
-        transport, channel = await loop.create_connection(
-            self._make, self._target.host, self._target.port, ssl=context
-        )
-        return transport, channel
+        host, port = self._target.host, self._target.port
+        return (await loop.create_connection(make, host, port, ssl=context))[1]
+
+    async def _open_auxiliary(self, make: Callable[[], Channel]) -> Channel:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await self._open(make)
+        except TlsError as error:
+            raise OSError(str(error)) from None
+
+    def _channel_config(self) -> ChannelConfig:
+        config = self.config
+        return ChannelConfig(
+            config.target, self.primary, config.inactivity_probe / 1000, config.enable_async, config.rate_limit,
+            config.burst_limit,
+        )  # fmt: skip
 
     def _make(self) -> Channel:
-        config = ChannelConfig(
-            self.config.target, self.primary, self.config.inactivity_probe / 1000, self.config.enable_async
+        return Channel(self._agent, self._channel_config(), self._opened, self._gone)
+
+    def _make_auxiliary(self, number: int, gone: Callable[[Channel, str], None]) -> Channel:
+        main = None if self._channel is None else self._channel.session
+        config = replace(
+            self._channel_config(),
+            peer=f"{self.config.target} auxiliary {number}",
+            main=main,
+            auxiliary_id=number,
         )
-        return Channel(self._agent, config, self._opened, self._gone)
+        return Channel(self._agent, config, _log_opened, gone)
 
     def _opened(self, channel: Channel) -> None:
         self._channel = channel
@@ -141,6 +174,7 @@ class Remote:
             if self._agent.clock() - (self._history.connected_at or 0) >= self._backoff:
                 self._backoff = 0.0
         self._channel = None
+        self._auxiliaries.close("the main connection ended")
         self._failed(reason)
 
     def _failed(self, reason: str) -> None:
@@ -152,6 +186,10 @@ class Remote:
         self._try_at = self._agent.clock() + self._backoff
         self._state = State.BACKOFF
         log.info("%s: %s, waiting %g s before the next attempt", self.config.target, reason, self._backoff)
+
+
+def _log_opened(channel: Channel) -> None:
+    log.info("%s: connected", channel.config.peer)
 
 
 def _why(error: Exception) -> str:

@@ -54,7 +54,9 @@ def not_for_slaves(function: Handler) -> Handler:
 
 @handler(m.FeaturesRequest)
 def _features(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
-    features = m.FeaturesReply(agent.identity.datapath_id, N_BUFFERS, N_TABLES, 0, int(CAPABILITIES))
+    features = m.FeaturesReply(
+        agent.identity.datapath_id, N_BUFFERS, N_TABLES, session.auxiliary_id, int(CAPABILITIES)
+    )
     ports = [agent.ports.desc(port) for port in agent.ports]
     session.send(dialect.features(features, ports, session.version), xid)
 
