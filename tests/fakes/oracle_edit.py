@@ -193,57 +193,60 @@ def pop_pbb(f: bytes) -> bytes:
 # ---- TTLs
 
 
-def _ttl_places(f: bytes) -> list[int]:
-    """Offsets of the TTLs of the outermost header that has one, and of what follows it."""
+def _ttl_headers(f: bytes) -> list[tuple[int, int]]:
+    """(offset, IP version or 0 for MPLS) of the outermost header that has a TTL, and of the next one."""
     la = layers(f)
     if la.ip:
-        return [la.l3 + (8 if la.ip == 4 else 7)]
-    places = []
-    if la.kind in MPLS and len(f) >= la.l3 + 4:
-        places.append(la.l3 + 3)
-        below = la.l3 + 4
-        if not f[la.l3 + 2] & 1:
-            if len(f) >= below + 4:
-                places.append(below + 3)
-        else:
-            inner = _inner_ip(f[below:])
-            if inner:
-                places.append(below + inner)
-    return places
+        found = [(la.l3, la.ip)]
+        if la.upper is not None and la.proto in (4, 41):
+            version = _ip_version(f[la.upper : la.end])
+            found += [(la.upper, version)] if version == (4 if la.proto == 4 else 6) else []
+        return found
+    if la.kind not in MPLS or len(f) < la.l3 + 4:
+        return []
+    found, below = [(la.l3, 0)], la.l3 + 4
+    if f[la.l3 + 2] & 1:
+        version = _ip_version(f[below:])
+        found += [(below, version)] if version else []
+    elif len(f) >= below + 4:
+        found.append((below, 0))
+    return found
 
 
-def _inner_ip(p: bytes) -> int:
-    """The offset of the TTL of an IP packet at p, 0 if it is none: MPLS does not say what it carries."""
-    for kind, ttl in ((IPV4, 8), (IPV6, 7)):
-        if layers(bytes(12) + kind.to_bytes(2, "big") + p).ip:
-            return ttl
+def _ip_version(p: bytes) -> int:
+    """Of a whole IP header at p, 0 if there is none: MPLS does not say what it carries."""
+    for kind in (IPV4, IPV6):
+        version = layers(bytes(12) + kind.to_bytes(2, "big") + p).ip
+        if version:
+            return version
     return 0
 
 
-def _set_ttl(f: bytes, at: int, ttl: int) -> bytes:
-    """A TTL, and the checksum of the header if it is of IPv4 (wherever that lies)."""
-    out = put(f, at, 1, ttl)
-    la = layers(f)
-    start = at - 8
-    if la.ip == 4 or (la.kind in MPLS and at > la.l3 + 4 and f[start] >> 4 == 4 and f[la.l3 + 2] & 1):
-        size = (f[start] & 15) * 4
-        out = _shifted(f, out, start + 10, (start, start + size), None)
+TTL_AT = {0: 3, 4: 8, 6: 7}
+
+
+def _set_ttl(f: bytes, header: tuple[int, int], ttl: int) -> bytes:
+    """A TTL, and the checksum of the header if it is of IPv4."""
+    start, version = header
+    out = put(f, start + TTL_AT[version], 1, ttl)
+    if version == 4:
+        out = _shifted(f, out, start + 10, (start, start + (f[start] & 15) * 4), None)
     return out
 
 
 def copy_ttl(f: bytes, *, out: bool) -> bytes:
-    places = _ttl_places(f)
-    if len(places) < 2:
+    found = _ttl_headers(f)
+    if len(found) < 2:
         raise Dropped("bad_action")
-    source, target = (places[1], places[0]) if out else (places[0], places[1])
-    return _set_ttl(f, target, f[source])
+    source, target = (found[1], found[0]) if out else (found[0], found[1])
+    return _set_ttl(f, target, f[source[0] + TTL_AT[source[1]]])
 
 
 def set_nw_ttl(f: bytes, ttl: int) -> bytes:
     la = layers(f)
     if not la.ip:
         raise Dropped("bad_action")
-    return _set_ttl(f, la.l3 + (8 if la.ip == 4 else 7), ttl)
+    return _set_ttl(f, (la.l3, la.ip), ttl)
 
 
 def set_mpls_ttl(f: bytes, ttl: int) -> bytes:

@@ -53,10 +53,16 @@ def nd(r: random.Random) -> bytes:
     return body
 
 
-def ipv4(r: random.Random) -> bytes:
-    proto = r.choice([6, 6, 17, 17, 17, 1, 132, 47])
+def _inside(r: random.Random, proto: int) -> bytes:
+    """A packet in an IP tunnel."""
+    kind, body = (0x0800, ipv4(r, tunnels=False)) if proto == 4 else (0x86DD, ipv6(r))
+    return checksums(bytes(12) + word(kind) + body)[14:]
+
+
+def ipv4(r: random.Random, *, tunnels: bool = True) -> bytes:
+    proto = r.choice([6, 6, 17, 17, 17, 1, 132, 47, 4, 41]) if tunnels else r.choice([6, 17])
     options = r.choice([b"", b"", b"", b"\x01" * 4])
-    body = l4(r, proto)
+    body = _inside(r, proto) if proto in (4, 41) else l4(r, proto)
     frag = r.choice([0, 0, 0, 0, 0x4000, 0x2000, 0x0010])
     head = bytes([0x45 + len(options) // 4, r.choice([0, 0x28, 0x48, 0xB8, 1])])
     head += word(20 + len(options) + len(body)) + word(7) + word(frag)

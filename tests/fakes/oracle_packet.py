@@ -29,6 +29,7 @@ class Layers:
     l3: int = 0
     ip: int = 0  # 4, 6, or 0 when the header is not whole
     proto: int = 0
+    upper: int | None = None  # what IP carries, whatever it is; None in a later fragment
     l4: int | None = None
     end: int = 0
     fragment: int = 0  # 1: the first, 2: a later one
@@ -132,6 +133,7 @@ NEEDS = {TCP: 20, UDP: 8, SCTP: 12}
 
 
 def _l4(la: Layers, at: int) -> None:
+    la.upper = at
     if la.proto == ICMP and la.ip == 4:
         need = 8
     elif la.proto == ICMPV6 and la.ip == 6:

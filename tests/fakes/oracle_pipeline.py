@@ -26,6 +26,8 @@ def slot(action: tuple) -> tuple:
 
 def in_order(actions: list[tuple]) -> list[tuple]:
     """An action set as the list that it runs as: group, or else output, last."""
+    # nw_ttl, a field of Nicira's, is what set_nw_ttl sets
+    actions = [("set_nw_ttl", a[2]) if a[:2] == ("set_field", "nw_ttl") else a for a in actions]
     last = {slot(a): a for a in actions}
     done = [
         a
