@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vswitchd.ofproto.flow_table import FlowEntry
     from vswitchd.ofproto.registry import Message
     from vswitchd.ofproto.structures import Port
-    from vswitchd.ofproto.transaction import Transaction
+    from vswitchd.ofproto.transaction import Staged, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Agent:
         self.clock = clock
         self.identity = identity
         self.groups = GroupTable(bridge, clock)
+        self.staged: tuple[Staged, ...] = (self.groups,)
+        """What a transaction takes back besides the flows."""
         self.flows = FlowStore(bridge, clock, self.groups, self._flow_removed)
         self.ports = PortTable(clock)
         self.sessions: list[Session] = []

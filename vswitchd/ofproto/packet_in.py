@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _IN_PORT = BY_NAME["in_port"]
 _METADATA = BY_NAME["metadata"]
+_TUNNEL_ID = BY_NAME["tunnel_id"]
 _BY_ACTION = (OFPR.NO_MATCH, OFPR.ACTION)
 
 
@@ -42,6 +43,8 @@ class Sender:
         fields = [FieldMatch(_IN_PORT, punt.in_port)]
         if punt.metadata:
             fields.append(FieldMatch(_METADATA, punt.metadata))
+        if punt.tunnel_id:
+            fields.append(FieldMatch(_TUNNEL_ID, punt.tunnel_id))
         return PacketIn(
             OFP_NO_BUFFER if number is None else number, min(punt.total_len, 0xFFFF), punt.reason, punt.table,
             punt.cookie, Match(tuple(fields)), data,

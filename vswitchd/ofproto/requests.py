@@ -21,10 +21,13 @@ from vswitchd.ofproto.constants import (
     OFP_NO_BUFFER,
     OFP_VERSION_10,
     OFPC,
+    OFPCML_MAX,
+    OFPCML_NO_BUFFER,
     OFPCR,
     OFPFC,
     OFPMC,
     OFPP,
+    ONF_EXPERIMENTER,
     U64_MAX,
     OFPCFrag,
 )
@@ -52,6 +55,13 @@ def not_for_slaves(function: Handler) -> Handler:
     return guarded
 
 
+def unknown_experimenter(experimenter: int, exp_type: int) -> OFError:
+    """Return the refusal of a message of an experimenter; those that we know have handlers of their own."""
+    if experimenter == ONF_EXPERIMENTER:
+        return OFError(OFPBRC.BAD_EXP_TYPE, f"type {exp_type} of the ONF")
+    return OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {experimenter:#x}")
+
+
 @handler(m.FeaturesRequest)
 def _features(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     features = m.FeaturesReply(
@@ -70,6 +80,8 @@ def _get_config(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
     if msg.flags not in (OFPCFrag.NORMAL, OFPCFrag.DROP):
         raise OFError(OFPSCFC.BAD_FLAGS, "this switch does not reassemble fragments")
+    if session.version != OFP_VERSION_10 and OFPCML_MAX < msg.miss_send_len < OFPCML_NO_BUFFER:
+        raise OFError(OFPSCFC.BAD_LEN, f"miss_send_len {msg.miss_send_len:#x}")
     if session.role != OFPCR.SLAVE and msg.flags != agent.frag_flags:
         agent.frag_flags = msg.flags
         agent.bridge.set_frag_mode(msg.flags == OFPCFrag.DROP)
@@ -122,9 +134,10 @@ def _packet_out(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
         raise OFError(OFPBRC.BAD_PACKET, f"a frame of {len(msg.data)} bytes")
     ports = outputs(msg.actions)
     check_ports(ports, packet_out=True)
-    check_groups(frozenset(a.group_id for a in msg.actions if isinstance(a, Group)), agent.groups)
+    groups = frozenset(a.group_id for a in msg.actions if isinstance(a, Group))
+    check_groups(groups, agent.groups)
     actions = compile_actions(msg.actions)
-    if OFPP.TABLE in ports:
+    if OFPP.TABLE in ports or groups:
         agent.commit()
     frame = agent.buffers.take(msg.buffer_id).frame if buffered else msg.data
     try:
@@ -167,7 +180,7 @@ def _queue_config(agent: Agent, session: Session, xid: int, msg: Any) -> None:
 
 @handler(m.Experimenter)
 def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {msg.experimenter:#x}")
+    raise unknown_experimenter(msg.experimenter, msg.exp_type)
 
 
 @handler(Vendor)

@@ -19,6 +19,7 @@ from vswitchd.ofproto.flow_table import Selection
 from vswitchd.ofproto.group_features import group_features
 from vswitchd.ofproto.messages10 import VendorStatsRequest
 from vswitchd.ofproto.ports import duration
+from vswitchd.ofproto.requests import unknown_experimenter
 from vswitchd.ofproto.session import Session
 from vswitchd.ofproto.stats import Counter, GroupDesc, GroupStats, TableStats
 
@@ -179,4 +180,4 @@ def _vendor(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
 
 @_multipart(mp.ExperimenterMultipartRequest)
 def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    raise OFError(OFPBRC.BAD_EXPERIMENTER, f"experimenter {msg.experimenter:#x}")
+    raise unknown_experimenter(msg.experimenter, msg.exp_type)

@@ -7,13 +7,23 @@ Thread: control.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vswitchd.ofproto.agent import Agent, Job
     from vswitchd.ofproto.session import Session
+
+
+class Staged(Protocol):
+    """A table whose part in the datapath is staged: it is taken back there by `DpBridge.rollback()`."""
+
+    def snapshot(self) -> Any:
+        """Return what `restore()` takes."""
+
+    def restore(self, was: Any) -> None:
+        """Be as at the snapshot."""
 
 
 class Transaction:
@@ -26,7 +36,7 @@ class Transaction:
         self._agent = agent
         self._after: list[Callable[[], None]] = []
         agent.flows.begin()
-        self._groups = agent.groups.snapshot()
+        self._was = [(table, table.snapshot()) for table in agent.staged]
         agent.transaction = self
 
     def afterwards(self, step: Callable[[], None]) -> None:
@@ -46,7 +56,8 @@ class Transaction:
 
     def rollback(self) -> None:
         """Be as before."""
-        self._agent.groups.restore(self._groups)
+        for table, was in self._was:
+            table.restore(was)
         self._agent.flows.take_back()
         self._end()
 

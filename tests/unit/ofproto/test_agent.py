@@ -56,15 +56,18 @@ def test_config_is_of_the_connection_but_for_fragments(switch, peer):
     assert other.reply(m.GetConfigRequest()) == m.GetConfigReply(1, 0)
     assert switch.bridge.frag_drop
     assert peer.do(m.SetConfig(2)) == "OFPSCFC_BAD_FLAGS"
+    assert peer.do(m.SetConfig(0, 0xFFE6)) == "OFPSCFC_BAD_LEN"
+    for length in (0, 0xFFE5, 0xFFFF):
+        assert peer.do(m.SetConfig(0, length)) is None
+        assert peer.reply(m.GetConfigRequest()) == m.GetConfigReply(0, length)
     assert peer.do(m.SetConfig(0)) is None
     assert not switch.bridge.frag_drop
 
 
 def test_packet_in(switch, peer):
-    switch.agent.punt(punt(max_len=20, metadata=9))
-    assert peer.heard() == [
-        m.PacketIn(1, 200, OFPR.ACTION, 3, 77, Match.named(in_port=2, metadata=9), FRAME[:20])
-    ]
+    switch.agent.punt(punt(max_len=20, metadata=9, tunnel_id=8))
+    match = Match.named(in_port=2, metadata=9, tunnel_id=8)
+    assert peer.heard() == [m.PacketIn(1, 200, OFPR.ACTION, 3, 77, match, FRAME[:20])]
     switch.agent.punt(punt())
     (told,) = peer.heard()
     assert (told.buffer_id, told.data) == (0xFFFFFFFF, FRAME)
@@ -349,6 +352,8 @@ def test_what_is_not_there_yet_is_answered_so(peer):
     assert peer.do(m.MeterMod(command=2, meter_id=1)) is None
     assert peer.reply(m.Experimenter(0x2320, 3)).name == "OFPBRC_BAD_EXPERIMENTER"
     assert peer.reply(mp.ExperimenterMultipartRequest(0x2320)).name == "OFPBRC_BAD_EXPERIMENTER"
+    assert peer.reply(m.Experimenter(0x4F4E4600, 3)).name == "OFPBRC_BAD_EXP_TYPE"
+    assert peer.reply(mp.ExperimenterMultipartRequest(0x4F4E4600, 3)).name == "OFPBRC_BAD_EXP_TYPE"
 
 
 def test_group_features(peer):
