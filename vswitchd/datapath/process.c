@@ -97,19 +97,26 @@ static void count_path(struct vs_core *c, struct vs_draft *d, const struct path 
     __atomic_store_n(&program->used_ms, c->now_ms, __ATOMIC_RELAXED);
 }
 
+static void mask_key(struct vs_key *key, const struct vs_view *view)
+{
+    uint64_t *w = vs_key_words(key);
+    const uint64_t *used = vs_key_cwords(&view->used);
+    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
+        w[i] &= used[i];
+}
+
 /* The path of a packet that `path` changed and wants looked up again at `table`; the draft is overwritten. */
 static struct path go_on(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,
                          const struct vs_view *view, const struct vs_key *key, const struct path *path,
                          unsigned table)
 {
     struct vs_key masked = *key, walked;
-    uint64_t *w = vs_key_words(&masked), h = 0;
-    const uint64_t *used = vs_key_cwords(&view->used);
+    const uint64_t *w = vs_key_cwords(&masked);
+    uint64_t h = 0;
     uint32_t version = (uint32_t)view->version;
     bool cached = path->program != NULL && c->emc.n_entries != 0;
     uint32_t id = path->program != NULL ? vs_program_id(&c->programs, path->program) : 0;
-    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
-        w[i] &= used[i];
+    mask_key(&masked, view);
     memcpy(masked.recirc_id, &id, sizeof id);
     for (unsigned i = 0; i < view->n_words; i++)
         h = vs_hash_word(h, w[view->index[i]]);
@@ -166,8 +173,10 @@ static void run_path(struct vs_core *c, struct vs_draft *d, const struct vs_brid
 /* ---- a batch ------------------------------------------------------------------------------------------------------- */
 
 /* A cache miss: walk, intern, remember. NULL: the program has no place, the packet was executed from the draft. */
-static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
-                               const struct vs_view *view, struct vs_packet *p, int i)
+__attribute__((noinline)) static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s,
+                                                         const struct vs_bridge *b,
+                                                         const struct vs_view *view, struct vs_packet *p,
+                                                         int i)
 {
     struct vs_key key = s->keys[i];
     struct vs_draft *d = &s->draft;
@@ -250,34 +259,8 @@ static void account_fates(const struct vs_core *c, const struct vs_port *in, str
     vs_count(&pc->rx_forwarded, forwarded);
 }
 
-/* Run packet i with a recorder on, if the live trace wants it. It overtakes those that its batch has of its flow. */
-static bool run_live(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
-                     const struct vs_view *view, struct vs_port *in, struct vs_packet *p, int i,
-                     struct vs_live *live)
-{
-    struct vs_key key = s->keys[i];
-    struct vs_trace *t = vs_live_claim(live, in, p, b->index);
-    if (t == NULL)
-        return false;
-    t->level = --c->level; /* as if the packet came in now */
-    c->trace = t;
-    vs_trace_bridge(c, in);
-    c->level++;
-    s->draft.n_rules = 0;
-    vs_pipeline_walk(b, view, &key, 0, &s->draft);
-    vs_trace_path(c, &s->draft, &key);
-    run_path(c, &s->draft, b, view, p, path_of_draft(&s->draft));
-    c->level--;
-    vs_trace_end(c, p);
-    c->level++;
-    c->trace = NULL;
-    vs_live_done(live, t);
-    return true;
-}
-
-VS_ALWAYS_INLINE void look_up_and_run(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
-                                      struct vs_port *in, struct vs_packet **pkts, int n,
-                                      struct vs_live *live)
+static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
+                      struct vs_packet **pkts, int n)
 {
     const struct vs_view *view =
         atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
@@ -292,8 +275,6 @@ VS_ALWAYS_INLINE void look_up_and_run(struct vs_core *c, struct vs_scratch *s, c
             continue;
         }
         looked_up++;
-        if (live != NULL && run_live(c, s, b, view, in, pkts[i], i, live))
-            continue;
         struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
         if (program == NULL)
             continue;
@@ -312,19 +293,60 @@ VS_ALWAYS_INLINE void look_up_and_run(struct vs_core *c, struct vs_scratch *s, c
     vs_count(&c->stats.emc_misses, looked_up - hits);
 }
 
-static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
-                      struct vs_packet **pkts, int n)
+/* Run a packet with a recorder on, if the live trace wants it. */
+static bool run_live(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,
+                     const struct vs_port *in, struct vs_packet *p, struct vs_live *live)
+{
+    const struct vs_view *view =
+        atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
+    struct vs_trace *t = p->head_len < 14 ? NULL : vs_live_claim(live, in, p, b->index);
+    if (t == NULL)
+        return false;
+    struct vs_key key = t->first;
+    c->trace = t;
+    t->level = --c->level; /* as if the packet came in now */
+    vs_trace_bridge(c, in);
+    c->level++;
+    if (view->drop_fragments && (key.ip_frag[0] & VS_FRAG_ANY)) {
+        p->drop = VS_DROP_RX_FRAGMENT;
+    } else {
+        mask_key(&key, view);
+        d->n_rules = 0;
+        vs_pipeline_walk(b, view, &key, 0, d);
+        vs_trace_path(c, d, &key);
+        run_path(c, d, b, view, p, path_of_draft(d));
+    }
+    c->level--;
+    vs_trace_end(c, p);
+    c->level++;
+    c->trace = NULL;
+    vs_live_done(live, t);
+    return true;
+}
+
+/* While a live trace is on: packets one by one, so that none overtakes another. */
+__attribute__((cold, noinline)) static void run_batch_live(struct vs_core *c, struct vs_scratch *s,
+                                                           const struct vs_bridge *b, struct vs_port *in,
+                                                           struct vs_packet **pkts, int n,
+                                                           struct vs_live *live)
+{
+    struct vs_trace *outer = c->trace; /* a full queue may send on to here in the middle of a traced packet */
+    c->trace = NULL;
+    for (int i = 0; i < n; i++)
+        if (!run_live(c, &s->draft, b, in, pkts[i], live))
+            run_batch(c, s, b, in, &pkts[i], 1);
+    c->trace = outer;
+}
+
+static void run_batch_or_live(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                              struct vs_port *in, struct vs_packet **pkts, int n)
 {
     struct vs_live *live =
         atomic_load_explicit(&c->dp->live, memory_order_acquire); /* pairs with vs_dp_live_start */
-    if (VS_LIKELY(live == NULL || c->index == 0)) {
-        look_up_and_run(c, s, b, in, pkts, n, NULL);
-        return;
-    }
-    struct vs_trace *outer = c->trace; /* a full queue may send on to here in the middle of a traced packet */
-    c->trace = NULL;
-    look_up_and_run(c, s, b, in, pkts, n, live);
-    c->trace = outer;
+    if (VS_LIKELY(live == NULL || c->index == 0))
+        run_batch(c, s, b, in, pkts, n);
+    else
+        run_batch_live(c, s, b, in, pkts, n, live);
 }
 
 void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **pkts, int n, bool account)
@@ -343,7 +365,7 @@ void vs_core_process(struct vs_core *c, struct vs_port *in, struct vs_packet **p
     if (dry)
         vs_trace_bridge(c, in);
     if (refused < 0)
-        run_batch(c, c->scratch[c->level++], b, in, pkts, n);
+        run_batch_or_live(c, c->scratch[c->level++], b, in, pkts, n);
     if (refused < 0)
         c->level--;
     if (dry)
