@@ -19,6 +19,7 @@ from tests.fakes.oracle_packet import (
     UDP,
     Layers,
     checksums,
+    crc32c,
     csum,
     fields,
     layers,
@@ -50,6 +51,8 @@ def _mended(before: bytes, after: bytes) -> bytes:
     if la.ip == 4:
         span = la.l3, la.l3 + (before[la.l3] & 15) * 4
         out = _shifted(before, out, la.l3 + 10, span, None)
+    if la.proto == SCTP and la.l4 is not None and any(before[la.l4 + 8 : la.l4 + 12]):
+        return _sctp_shifted(before, out, la)
     at = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}.get(la.proto)
     if la.l4 is None or at is None or (la.proto == UDP and before[la.l4 + 6 : la.l4 + 8] == b"\0\0"):
         return out
@@ -57,6 +60,16 @@ def _mended(before: bytes, after: bytes) -> bytes:
     if la.proto in (UDP, ICMP) and out[la.l4 + at : la.l4 + at + 2] == b"\0\0":
         out = put(out, la.l4 + at, 2, 0xFFFF)
     return out
+
+
+def _sctp_shifted(before: bytes, after: bytes, la: Layers) -> bytes:
+    """The CRC is linear: it changes by that of the change, whatever stands where the packet was cut short."""
+    assert la.l4 is not None
+    size, at = la.stated - la.l4, la.l4 + 8
+    change = crc32c(before[la.l4 : la.end].ljust(size, b"\0")) ^ crc32c(
+        after[la.l4 : la.end].ljust(size, b"\0")
+    )
+    return put(after, at, 4, num(before[at : at + 4]) ^ num(change.to_bytes(4, "little")))
 
 
 def _addresses(f: bytes) -> bytes:
@@ -130,6 +143,8 @@ def _set_ip(f: bytes, la: Layers, have: dict[str, int], name: str, value: int) -
     if name == "ipv6_flabel":
         return put(f, p, 4, num(f[p : p + 4]) & 0xFFF00000 | value)
     assert la.l4 is not None
+    if name.startswith("sctp_") and la.fragment:  # its CRC covers what is not here
+        raise Dropped("bad_action")
     if name.startswith(("tcp_", "udp_", "sctp_")):
         return put(f, la.l4 + (0 if name.endswith("src") else 2), 2, value)
     if name.startswith("icmpv"):

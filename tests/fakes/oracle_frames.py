@@ -39,7 +39,14 @@ def l4(r: random.Random, proto: int) -> bytes:
         data = payload(r)
         return ports + word(8 + len(data)) + r.choice([b"\xff\xff", b"\xff\xff", b"\0\0"]) + data
     if proto == 132:
-        return ports + bytes(8) + word(0x0003) + word(4 + 8) + bytes(8)
+        return (
+            ports
+            + bytes(4)
+            + r.choice([b"new!", b"new!", b"new!", bytes(4)])
+            + word(0x0003)
+            + word(4 + 8)
+            + bytes(8)
+        )
     if proto == 1:
         return bytes([r.choice([8, 0, 3]), r.choice([0, 1]), 0, 0, 0, 5, 0, r.randrange(3)]) + payload(r)
     return payload(r)

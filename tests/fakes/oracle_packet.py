@@ -32,6 +32,7 @@ class Layers:
     upper: int | None = None  # what IP carries, whatever it is; None in a later fragment
     l4: int | None = None
     end: int = 0
+    stated: int = 0  # where IP says that it ends
     fragment: int = 0  # 1: the first, 2: a later one
     exthdrs: int = 0
     routed: bool = False  # IPv6 with segments left: another destination in the pseudo-header (RFC 8200, 8.1)
@@ -66,7 +67,8 @@ def _ipv4(f: bytes, la: Layers) -> None:
     size, total, frag = (p[0] & 15) * 4, num(p[2:4]), num(p[6:8])
     if size < 20 or len(p) < size or total < size:
         return
-    la.ip, la.proto, la.end = 4, p[9], min(la.end, la.l3 + total)
+    la.ip, la.proto, la.stated = 4, p[9], la.l3 + total
+    la.end = min(la.end, la.stated)
     la.fragment = 2 if frag & 0x1FFF else 1 if frag & 0x2000 else 0
     if la.fragment < 2:
         _l4(la, la.l3 + size)
@@ -82,7 +84,8 @@ def _ipv6(f: bytes, la: Layers) -> None:
         return
     la.ip = 6
     if num(p[4:6]) or p[6] != 0:  # else a jumbogram
-        la.end = min(la.end, la.l3 + 40 + num(p[4:6]))
+        la.stated = la.l3 + 40 + num(p[4:6])
+        la.end = min(la.end, la.stated)
     at, proto, seen, whole = la.l3 + 40, p[6], [], True
     while proto in BIT:
         size = 0
@@ -245,7 +248,7 @@ def crc32c(data: bytes) -> int:
 
 
 def checksums(f: bytes) -> bytes:
-    """The frame with all checksums that it has, computed from scratch. A UDP checksum of zero stays: none was computed."""
+    """The frame with all checksums that it has, computed from scratch. Zero stays for UDP and SCTP: none was computed."""
     la = layers(f)
     b = bytearray(f)
     if la.ip == 4:
@@ -256,6 +259,8 @@ def checksums(f: bytes) -> bytes:
         return bytes(b)
     q = la.l4
     if la.proto == SCTP:
+        if not any(b[q + 8 : q + 12]):  # none (RFC 9653)
+            return bytes(b)
         b[q + 8 : q + 12] = bytes(4)
         b[q + 8 : q + 12] = crc32c(bytes(b[q : la.end])).to_bytes(4, "little")
         return bytes(b)
