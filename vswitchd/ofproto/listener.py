@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import stat
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from vswitchd.ofproto.endpoint import ControllerConfig, ControllerStatus, Histor
 from vswitchd.ofproto.tls import SslConfig, TlsError, tls_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from vswitchd.ofproto.agent import Agent
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_PEERS = 128
+MAX_HANDSHAKES = 32
+HANDSHAKE_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 _BACKLOG = 64
 
@@ -48,6 +50,7 @@ class Listener:
         self._inode: tuple[int, int] | None = None
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._closed = False
         self._try_at = 0.0
         self._listen()
@@ -93,8 +96,9 @@ class Listener:
         self._closed = True
         for channel in list(self._channels):
             channel.close("the listener was removed")
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, *self._handshakes):
+            if task is not None:
+                task.cancel()
         if self._server is not None:
             self._server.close()
         if self._socket is not None:
@@ -120,21 +124,49 @@ class Listener:
 
     async def _serve(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        if self._target.unix:
+        if context is not None:
+            await self._serve_tls(sock, context)
+        elif self._target.unix:
             self._server = await loop.create_unix_server(self._make, sock=sock)
         else:
-            self._server = await loop.create_server(self._make, sock=sock, ssl=context)
+            self._server = await loop.create_server(self._make, sock=sock)
+
+    async def _serve_tls(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Accept by hand: who fails the handshake is told of, and is not many at a time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, _ = await loop.sock_accept(sock)
+            except OSError as error:  # out of descriptors: others may give some back
+                log.warning("%s: cannot accept (%s)", self.config.target, error.strerror)
+                await asyncio.sleep(1.0)
+                continue
+            if len(self._handshakes) >= MAX_HANDSHAKES:
+                peer.close()
+                continue
+            task = loop.create_task(self._handshake(peer, context))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, peer: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        host = port = "?"
+        try:
+            host, port = peer.getpeername()[:2]
+            await loop.connect_accepted_socket(
+                self._make, peer, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except OSError as error:
+            why = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or str(error)
+            self._history.last_error = f"{host}:{port}: TLS handshake failed ({why})"
+            log.warning("%s: %s", self.config.target, self._history.last_error)
 
     def _make(self) -> Channel:
         config = ChannelConfig(
             self.config.target, self.primary, self.config.inactivity_probe / 1000, self.config.enable_async,
             self.config.rate_limit, self.config.burst_limit,
         )  # fmt: skip
-        channel = _Accepted(self._agent, config, self._opened, self._gone)
-        channel.room = len(self._channels) < MAX_PEERS
-        if channel.room:
-            self._channels.append(channel)
-        return channel
+        return _Accepted(self._agent, config, self._opened, self._gone, self._channels)
 
     def _opened(self, _channel: Channel) -> None:
         self._history.connected_at = self._agent.clock()
@@ -149,15 +181,22 @@ class Listener:
 
 
 class _Accepted(Channel):
-    """A connection that somebody made to us; closed at once where there are too many."""
+    """A connection that somebody made to us, one of `channels`; closed at once where there are too many."""
 
-    room = True
+    def __init__(
+        self, agent: Agent, config: ChannelConfig, opened: Callable[[Channel], None],
+        gone: Callable[[Channel, str], None], channels: list[Channel],
+    ) -> None:  # fmt: skip
+        super().__init__(agent, config, opened, gone)
+        self._channels = channels
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or close."""
         super().connection_made(transport)
-        if not self.room:
+        if len(self._channels) >= MAX_PEERS:
             self.close(f"more than {MAX_PEERS} connections")
+        else:
+            self._channels.append(self)
 
 
 def _tcp_socket(target: Target) -> socket.socket:

@@ -84,3 +84,112 @@ def test_tls_with_certificates_on_both_sides(tmp_path):
         await _tls(w, tmp_path)
 
     world(both)(tmp_path)
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Files of a switch, a controller, and a stranger of another CA."""
+    ca, other = _pem(tmp_path, "ca"), _pem(tmp_path, "otherca")
+    _pem(tmp_path, "sw", ca)
+    _pem(tmp_path, "ctl", ca)
+    _pem(tmp_path, "stranger", other)
+    return tmp_path
+
+
+def _ours(files):
+    return SslConfig(*(str(files / name) for name in ("sw.key", "sw.pem", "ca.pem")))
+
+
+def _client(files, name=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if name is not None:
+        context.load_cert_chain(files / f"{name}.pem", files / f"{name}.key")
+    return context
+
+
+async def _refused(number, context):
+    """Connect, and be put out."""
+    try:
+        c = Controller(*await asyncio.open_connection("127.0.0.1", number, ssl=context))
+        c.writer.write(bytes(8))
+        await c.eof()
+    except (ssl.SSLError, ConnectionError):
+        pass
+
+
+def test_wrong_certificates_are_refused_with_one_line_each_and_take_no_place(
+    certificates, caplog, monkeypatch
+):
+    monkeypatch.setattr("vswitchd.ofproto.listener.MAX_PEERS", 3)
+
+    async def main(w):
+        target = "pssl:0:127.0.0.1"
+        w.of.set_ssl(_ours(certificates))
+        w.of.set_controllers([ControllerConfig(target)])
+        number = w.of.endpoint(target).port
+        for name, why in (
+            ("stranger", "CERTIFICATE_VERIFY_FAILED"),
+            (None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        ):
+            for _ in range(4):
+                caplog.clear()
+                await _refused(number, _client(certificates, name))
+                await w.until(lambda: caplog.records)
+                (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+                assert line.startswith(f"{target}: 127.0.0.1:")
+                assert why in line
+                assert why in w.status(target).last_error
+        caplog.clear()
+        await _refused(number, None)  # no TLS at all
+        await w.until(lambda: caplog.records)
+        assert "TLS handshake failed" in w.status(target).last_error
+        c = Controller(*await asyncio.open_connection("127.0.0.1", number, ssl=_client(certificates, "ctl")))
+        await c.greet()
+        assert w.status(target).is_connected
+
+    world(main)(certificates)
+
+
+def test_handshakes_that_are_not_ended_are_few_and_short(certificates, monkeypatch):
+    monkeypatch.setattr("vswitchd.ofproto.listener.MAX_HANDSHAKES", 2)
+    monkeypatch.setattr("vswitchd.ofproto.listener.HANDSHAKE_SECONDS", 0.2)
+
+    async def main(w):
+        target = "pssl:0:127.0.0.1"
+        w.of.set_ssl(_ours(certificates))
+        w.of.set_controllers([ControllerConfig(target)])
+        number = w.of.endpoint(target).port
+        silent = [Controller(*await asyncio.open_connection("127.0.0.1", number)) for _ in range(3)]
+        for c in silent:
+            assert await c.eof() == b""
+        c = Controller(*await asyncio.open_connection("127.0.0.1", number, ssl=_client(certificates, "ctl")))
+        await c.greet()
+
+    world(main)(certificates)
+
+
+@pytest.mark.parametrize(("name", "why"), [("stranger", "CERTIFICATE_VERIFY_FAILED"), ("ctl", None)])
+def test_a_controller_with_a_wrong_certificate_is_not_spoken_to(certificates, name, why):
+    async def main(w):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates / f"{name}.pem", certificates / f"{name}.key")
+
+        async def take(reader, writer):
+            await w.arrived.put(Controller(reader, writer))
+
+        server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
+        w.servers.append(server)
+        target = f"ssl:127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        w.of.set_ssl(_ours(certificates))
+        w.of.set_controllers([ControllerConfig(target)])
+        if why is None:
+            await w.next()
+            return
+        await w.until(lambda: w.status(target).last_error is not None)
+        assert why in w.status(target).last_error
+        assert not w.status(target).is_connected
+        assert w.arrived.empty()
+
+    world(main)(certificates)
