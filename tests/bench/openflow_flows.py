@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from vswitchd.datapath import dp
-from vswitchd.ofproto import requests, stats_requests  # noqa: F401
+from vswitchd.ofproto import channel  # noqa: F401  # registers all handlers
 from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import encode

@@ -43,6 +43,8 @@ class FakeBridge:
         self.commits = 0
         self.groups = {}
         self.shown_groups = {}
+        self.meters = {}
+        self.shown_meters = {}
         self.sent = []
         self.frag_drop = False
         self.fail_add = self.fail_commit = None
@@ -61,7 +63,8 @@ class FakeBridge:
         self._gone[rule] = self.rules.pop(rule)
 
     def commit(self):
-        if self._next == self.seen and not self._gone and self.groups == self.shown_groups:
+        staged = self.groups != self.shown_groups or self.meters != self.shown_meters
+        if self._next == self.seen and not self._gone and not staged:
             return
         if self.fail_commit is not None:
             raise self.fail_commit
@@ -70,6 +73,7 @@ class FakeBridge:
         self.retired += [*self._gone, *self._undone]
         self._gone, self._undone = {}, []
         self.shown_groups = dict(self.groups)
+        self.shown_meters = dict(self.meters)
 
     def rollback(self):
         staged = [rule for rule in self.rules if rule > self.seen]
@@ -79,6 +83,7 @@ class FakeBridge:
         self._gone = {}
         self.seen = self._next
         self.groups = dict(self.shown_groups)
+        self.meters = dict(self.shown_meters)
 
     def visible(self):
         return {rule: spec for rule, spec in self.rules.items() if rule <= self.seen}
@@ -111,6 +116,15 @@ class FakeBridge:
 
     def remove_group(self, group):
         del self.groups[group]
+
+    def set_meter(self, meter, flags, bands):
+        self.meters[meter] = (flags, list(bands))
+
+    def remove_meter(self, meter):
+        del self.meters[meter]
+
+    def meter_stats(self, meter, n_bands):
+        return [(10 * meter, 100)] + [(meter, 9)] * n_bands
 
     def packet_out(self, frame, in_port, actions):
         self.sent.append((frame, in_port, actions))

@@ -6,12 +6,13 @@ the codec nothing of the control plane is called.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.fakes import oracle_model as o
 from tests.fakes.switchbox import SwitchBox
 from vswitchd.ofproto import actions as act
-from vswitchd.ofproto import bundle_requests, requests, stats_requests, table_requests  # noqa: F401  # they register the handlers
+from vswitchd.ofproto import channel  # noqa: F401  # registers all handlers
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
@@ -85,9 +86,14 @@ class RealSwitch:
             data = data[length:]
         return found
 
-    def request(self, mod: o.Request) -> str | None:
-        """Send a request; the name of the error, if it was refused."""
-        answer = self.ask(message_of(mod))
+    def request(self, mod: o.Request, buffer: int | None = None) -> str | None:
+        """Send a request, about a buffered packet or none; the name of the error, if it was refused."""
+        message = message_of(mod)
+        if buffer is not None:
+            message = replace(
+                message, buffer_id=buffer, **({"data": b""} if isinstance(mod, o.PacketOut) else {})
+            )
+        answer = self.ask(message)
         assert answer is None or isinstance(answer, m.Error), answer
         return None if answer is None else answer.name
 
@@ -108,13 +114,15 @@ class RealSwitch:
             self.unasked.remove((xid, error))
         return said, answer.name if isinstance(answer, m.Error) else None
 
-    def told(self) -> tuple[list[o.PacketIn], list[o.Removed]]:
-        """Packet-ins and flow-removed messages since the last time."""
+    def told(self) -> tuple[list[tuple[o.PacketIn, int]], list[o.Removed]]:
+        """Packet-ins with their buffers and flow-removed messages since the last time."""
         for punt in self.box.dp.take_punts():
             self.agent.punt(punt)
         found = [message for _, message in self.unasked + self._read(b"")]
         self.unasked.clear()
-        packets = [packet_in_of(message) for message in found if isinstance(message, m.PacketIn)]
+        packets = [
+            (packet_in_of(message), message.buffer_id) for message in found if isinstance(message, m.PacketIn)
+        ]
         removed = [removed_of(message) for message in found if isinstance(message, m.FlowRemoved)]
         return packets, removed
 

@@ -22,6 +22,7 @@ from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_store import FlowStore
 from vswitchd.ofproto.groups import GroupTable
 from vswitchd.ofproto.messages import FlowRemoved, PortMod, PortStatus
+from vswitchd.ofproto.meters import MeterTable
 from vswitchd.ofproto.packet_in import Sender
 from vswitchd.ofproto.pipeline import WHOLE
 from vswitchd.ofproto.ports import PortTable, duration
@@ -61,9 +62,10 @@ class Agent:
         self.clock = clock
         self.identity = identity
         self.groups = GroupTable(bridge, clock)
-        self.staged: tuple[Staged, ...] = (self.groups,)
+        self.meters = MeterTable(bridge, clock)
+        self.staged: tuple[Staged, ...] = (self.groups, self.meters)
         """What a transaction takes back besides the flows."""
-        self.flows = FlowStore(bridge, clock, self.groups, self._flow_removed)
+        self.flows = FlowStore(bridge, clock, self.groups, self.meters, self._flow_removed)
         self.ports = PortTable(clock)
         self.sessions: list[Session] = []
         self.frag_flags = 0
@@ -205,11 +207,12 @@ class Agent:
             self.bridge.set_punt_miss(wanted)
 
     def flush(self) -> None:
-        """Remove all flows, groups and table features, telling nobody (ovs-vswitchd.conf.db(5), fail_mode)."""
+        """Remove all flows, groups, meters and table features, telling nobody (ovs-vswitchd.conf.db(5), fail_mode)."""
         self.settle()
         self.flows.flush()
         self.flows.pipeline = WHOLE
         self.groups.flush()
+        self.meters.flush()
         self.flows.commit()
 
     def tick(self) -> None:

@@ -78,6 +78,7 @@ class Program:
     clear: bool = False
     metadata: tuple[int, int] | None = None
     goto: int | None = None
+    meter: int | None = None
     outputs: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
     inconsistent: bool = False
@@ -118,6 +119,8 @@ def _compile(instructions: tuple[ins.Instruction, ...], *, table_miss: bool) -> 
             found["metadata"] = (item.metadata & item.mask, item.mask)
         elif isinstance(item, ins.GotoTable):
             found["goto"] = item.table_id
+        elif isinstance(item, ins.Meter):
+            found["meter"] = item.meter_id  # flow_store.py makes the action: it depends on the meter
         elif isinstance(item, ins.ExperimenterInstruction):
             raise OFError(OFPBIC.BAD_EXPERIMENTER, f"instruction of experimenter {item.experimenter:#x}")
         else:
@@ -228,5 +231,6 @@ _ASKING = (
 SUPPORTED_ACTIONS: tuple[type[act.Action], ...] = (act.Output, *_MAKERS)
 SUPPORTED_INSTRUCTIONS = (
     OFPIT.GOTO_TABLE, OFPIT.WRITE_METADATA, OFPIT.WRITE_ACTIONS, OFPIT.APPLY_ACTIONS, OFPIT.CLEAR_ACTIONS,
+    OFPIT.METER,
 )  # fmt: skip
 SETTABLE: tuple[Field, ...] = tuple(f for f in KEY_FIELD if f.settable and f.name not in _NOT_SETTABLE)

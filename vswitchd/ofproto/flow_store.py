@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
     from vswitchd.ofproto.messages import FlowMod
+    from vswitchd.ofproto.meters import MeterTable
 
 REPLACED = -1
 """`reason` of an entry whose slot was taken away without a removal being told."""
@@ -48,14 +49,16 @@ class FlowStore:
 
     def __init__(
         self, bridge: dp.DpBridge, clock: Callable[[], float], groups: Container[int],
-        removed: Callable[[FlowEntry], None],
+        meters: MeterTable, removed: Callable[[FlowEntry], None],
     ) -> None:  # fmt: skip
         self.tables = FlowTables()
         self.pipeline = WHOLE
         self.group_users: dict[int, set[FlowEntry]] = {}
+        self.meter_users: dict[int, set[FlowEntry]] = {}
         self._bridge = bridge
         self._clock = clock
         self._groups = groups
+        self._meters = meters
         self._removed = removed
         self._undo: list[Callable[[], None]] | None = None
         self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
@@ -163,6 +166,17 @@ class FlowStore:
         for entry in list(self.group_users.get(group, ())):
             self._delete(entry, OFPRR.GROUP_DELETE)
 
+    def delete_meter_users(self, meter: int) -> None:
+        """Remove all entries that use a meter that goes (6.5), staged."""
+        for entry in list(self.meter_users.get(meter, ())):
+            self._delete(entry, OFPRR.DELETE)
+
+    def renew_meter_users(self, meter: int) -> None:
+        """Make the rules of all entries that use a meter anew: its action changed. OFError TABLE_FULL."""
+        for entry in list(self.meter_users.get(meter, ())):
+            sub = self.tables.subtable(entry.table, entry.shape)
+            self._swap(sub, entry, entry.program, entry.cookie, reset=False)
+
     def flush(self) -> None:
         """Remove everything without telling anybody (a change of fail mode), staged."""
         for entry in list(self.tables.select(Selection())):
@@ -207,6 +221,8 @@ class FlowStore:
         check_ports(program.outputs)
         if program.groups:
             check_groups(program.groups, self._groups)
+        if program.meter is not None:
+            self._meters.action(program.meter)
         if program.inconsistent and mod.command == OFPFC.ADD:
             check_consistent(mod.match, program.instructions)
         return program
@@ -227,7 +243,7 @@ class FlowStore:
             entry = FlowEntry(mod.table_id, shape, key, program, now)
             entry.rule = self._add_rule(sub, entry, program, mod.cookie)
             self.tables.insert(sub, entry)
-            self._note_groups(entry, program)
+            self._note_users(entry, program)
             if self._undo is not None:
                 self._undo.append(partial(self._uninsert, entry))
         else:
@@ -264,8 +280,8 @@ class FlowStore:
             entry.used = max(entry.used, used_ms / 1000)
             self._waiting[old] = (entry, packets, octets)
             entry.carried += (old,)
-        self._drop_groups(entry)
-        self._note_groups(entry, program)
+        self._drop_users(entry)
+        self._note_users(entry, program)
         entry.program = program
 
     def _uncarry(self, entry: FlowEntry) -> None:
@@ -275,8 +291,11 @@ class FlowStore:
         entry.carried = ()
 
     def _add_rule(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int) -> int:
+        apply = program.apply
+        if program.meter is not None:  # first of all (5.9)
+            apply = (self._meters.action(program.meter), *apply)
         spec = dp.RuleSpec(
-            entry.table, entry.priority, dp_match(sub.key_fields, entry.key), cookie, program.apply,
+            entry.table, entry.priority, dp_match(sub.key_fields, entry.key), cookie, apply,
             program.write, program.clear, program.metadata, program.goto,
         )  # fmt: skip
         try:
@@ -297,7 +316,7 @@ class FlowStore:
     def _forget(self, entry: FlowEntry, reason: int, *, final: bool) -> None:
         self._remember(entry)
         self.tables.remove(entry)
-        self._drop_groups(entry)
+        self._drop_users(entry)
         entry.reason = reason
         entry.timer = self._clock()
         self._bridge.remove_rule(entry.rule)
@@ -305,17 +324,17 @@ class FlowStore:
             self._waiting[entry.rule] = (entry, 0, 0)
             entry.carried += (entry.rule,)
 
-    def _note_groups(self, entry: FlowEntry, program: Program) -> None:
+    def _note_users(self, entry: FlowEntry, program: Program) -> None:
         for group in program.groups:
             self.group_users.setdefault(group, set()).add(entry)
+        if program.meter is not None:
+            self.meter_users.setdefault(program.meter, set()).add(entry)
 
-    def _drop_groups(self, entry: FlowEntry) -> None:
+    def _drop_users(self, entry: FlowEntry) -> None:
         for group in entry.program.groups:
-            users = self.group_users.get(group)
-            if users is not None:
-                users.discard(entry)
-                if not users:
-                    del self.group_users[group]
+            _drop(self.group_users, group, entry)
+        if entry.program.meter is not None:
+            _drop(self.meter_users, entry.program.meter, entry)
 
     def _remember(self, entry: FlowEntry) -> None:
         """Note how to make an entry again what it is now."""
@@ -326,7 +345,7 @@ class FlowStore:
 
     def _uninsert(self, entry: FlowEntry) -> None:
         self.tables.remove(entry)
-        self._drop_groups(entry)
+        self._drop_users(entry)
         entry.reason = REPLACED
 
     def _restore(
@@ -334,15 +353,23 @@ class FlowStore:
     ) -> None:
         gone = entry.reason is not None
         if not gone:
-            self._drop_groups(entry)
+            self._drop_users(entry)
         for rule in entry.carried:
             del self._waiting[rule]
         self._waiting.update(waiting)
         for name, value in zip(FlowEntry.__slots__, was, strict=True):
             setattr(entry, name, value)
-        self._note_groups(entry, entry.program)
+        self._note_users(entry, entry.program)
         if gone:
             self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
+
+
+def _drop(users: dict[int, set[FlowEntry]], number: int, entry: FlowEntry) -> None:
+    found = users.get(number)
+    if found is not None:
+        found.discard(entry)
+        if not found:
+            del users[number]
 
 
 def _is_table_miss(entry: FlowEntry) -> bool:

@@ -25,13 +25,12 @@ from vswitchd.ofproto.constants import (
     OFPCML_NO_BUFFER,
     OFPCR,
     OFPFC,
-    OFPMC,
     OFPP,
     ONF_EXPERIMENTER,
     U64_MAX,
     OFPCFrag,
 )
-from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFPSCFC, OFError
+from vswitchd.ofproto.errors import OFPBRC, OFPQOFC, OFPSCFC, OFError
 from vswitchd.ofproto.flow_table import N_TABLES
 from vswitchd.ofproto.messages10 import Vendor
 
@@ -100,25 +99,10 @@ def _flow_mod(agent: Agent, session: Session, _xid: int, msg: Any) -> Job | None
     return job
 
 
-@handler(m.GroupMod)
-@not_for_slaves
-def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    agent.groups.apply(msg, agent.flows)
-
-
 @handler(m.PortMod)
 @not_for_slaves
 def _port_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     agent.modify_port(msg)
-
-
-@handler(m.MeterMod)
-@not_for_slaves
-def _meter_mod(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    if msg.command == OFPMC.ADD:
-        raise OFError(OFPMMFC.OUT_OF_METERS, "this switch has no meters")
-    if msg.command == OFPMC.MODIFY:
-        raise OFError(OFPMMFC.UNKNOWN_METER, f"meter {msg.meter_id}")
 
 
 @handler(m.PacketOut)

@@ -12,16 +12,14 @@ from vswitchd.ofproto import dialect
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Job, handler
 from vswitchd.ofproto.codec import encode, encode_parts
-from vswitchd.ofproto.constants import OFPG, OFPM, OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
-from vswitchd.ofproto.errors import OFPBRC, OFPMMFC, OFPQOFC, OFError
+from vswitchd.ofproto.constants import OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
+from vswitchd.ofproto.errors import OFPBRC, OFPQOFC, OFError
 from vswitchd.ofproto.flow_dump import dump
 from vswitchd.ofproto.flow_table import Selection
-from vswitchd.ofproto.group_features import group_features
 from vswitchd.ofproto.messages10 import VendorStatsRequest
-from vswitchd.ofproto.ports import duration
 from vswitchd.ofproto.requests import unknown_experimenter
 from vswitchd.ofproto.session import Session
-from vswitchd.ofproto.stats import Counter, GroupDesc, GroupStats, TableStats
+from vswitchd.ofproto.stats import TableStats
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.registry import Message
@@ -34,22 +32,22 @@ _TURN = 1000
 Stats = Callable[[Agent, Session, int, Any], Job | None]
 
 
-def _multipart(kind: type[Message]) -> Callable[[Stats], Stats]:
+def whole(kind: type[Message]) -> Callable[[Stats], Stats]:
     """Register a handler, which may take it that the request is whole."""
 
     def add(function: Stats) -> Stats:
-        def whole(agent: Agent, session: Session, xid: int, msg: Any) -> Job | None:
+        def checked(agent: Agent, session: Session, xid: int, msg: Any) -> Job | None:
             if msg.flags & OFPMPF.MORE:
                 raise OFError(OFPBRC.MULTIPART_BUFFER_OVERFLOW, "a request in several parts")
             return function(agent, session, xid, msg)
 
-        handler(kind)(whole)
+        handler(kind)(checked)
         return function
 
     return add
 
 
-@_multipart(mp.DescRequest)
+@whole(mp.DescRequest)
 def _desc(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
     who = agent.identity
     session.send(mp.DescReply("vswitchd", "Userspace switch", who.software, who.serial_num, who.dp_desc), xid)
@@ -61,7 +59,7 @@ def _selection(agent: Agent, msg: Any) -> Selection:
     return Selection(msg.match, msg.table_id, msg.out_port, msg.out_group, msg.cookie, msg.cookie_mask)
 
 
-@_multipart(mp.FlowStatsRequest)
+@whole(mp.FlowStatsRequest)
 def _flows(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
@@ -70,7 +68,7 @@ def _flows(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     )
 
 
-@_multipart(mp.AggregateStatsRequest)
+@whole(mp.AggregateStatsRequest)
 def _aggregate(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
     agent.harvest()
@@ -90,7 +88,7 @@ def _sum(agent: Agent, version: int, xid: int, want: Selection) -> Job:
     yield encode(mp.AggregateStatsReply(packets, octets, flows), xid, version)
 
 
-@_multipart(mp.TableStatsRequest)
+@whole(mp.TableStatsRequest)
 def _tables(agent: Agent, session: Session, xid: int, _msg: Any) -> Job:
     agent.commit()
     agent.harvest()
@@ -101,48 +99,21 @@ def _tables(agent: Agent, session: Session, xid: int, _msg: Any) -> Job:
     return encode_parts(mp.TableStatsReply(), xid, session.version, entries)
 
 
-@_multipart(mp.PortStatsRequest)
+@whole(mp.PortStatsRequest)
 def _port_stats(agent: Agent, session: Session, xid: int, msg: Any) -> Job:
     ports = list(agent.ports) if msg.port_no == OFPP.ANY else [msg.port_no]
     entries = [agent.ports.stats(port) for port in ports]
     return encode_parts(mp.PortStatsReply(), xid, session.version, entries)
 
 
-@_multipart(mp.PortDescRequest)
+@whole(mp.PortDescRequest)
 def _port_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
     return encode_parts(
         mp.PortDescReply(), xid, entries=[dialect.port(agent.ports.desc(port)) for port in agent.ports]
     )
 
 
-@_multipart(mp.GroupStatsRequest)
-def _group_stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
-    agent.commit()
-    wanted = [group for group in agent.groups if msg.group_id in (OFPG.ALL, group)]
-    return encode_parts(mp.GroupStatsReply(), xid, entries=[_one_group(agent, group) for group in wanted])
-
-
-def _one_group(agent: Agent, number: int) -> GroupStats:
-    group = agent.groups[number]
-    sec, nsec = duration(agent.clock() - group.created)
-    users = len(agent.flows.group_users.get(number, ())) + agent.groups.users(number)
-    total, *buckets = agent.bridge.group_stats(number, len(group.buckets))
-    return GroupStats(number, users, *total, sec, nsec, tuple(Counter(*counts) for counts in buckets))
-
-
-@_multipart(mp.GroupDescRequest)
-def _group_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
-    groups = (agent.groups[number] for number in agent.groups)
-    entries = [GroupDesc(group.type, group.group_id, group.buckets) for group in groups]
-    return encode_parts(mp.GroupDescReply(), xid, entries=entries)
-
-
-@_multipart(mp.GroupFeaturesRequest)
-def _group_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
-    session.send(group_features(), xid)
-
-
-@_multipart(mp.QueueStatsRequest)
+@whole(mp.QueueStatsRequest)
 def _queues(agent: Agent, session: Session, xid: int, msg: Any) -> None:
     if msg.port_no != OFPP.ANY and msg.port_no not in agent.ports:
         raise OFError(OFPQOFC.BAD_PORT, f"port {msg.port_no}")
@@ -151,33 +122,11 @@ def _queues(agent: Agent, session: Session, xid: int, msg: Any) -> None:
     session.send(mp.QueueStatsReply(), xid)
 
 
-@_multipart(mp.MeterStatsRequest)
-def _meters(_agent: Agent, session: Session, xid: int, msg: Any) -> None:
-    _no_meter(msg.meter_id)
-    session.send(mp.MeterStatsReply(), xid)
-
-
-@_multipart(mp.MeterConfigRequest)
-def _meter_config(_agent: Agent, session: Session, xid: int, msg: Any) -> None:
-    _no_meter(msg.meter_id)
-    session.send(mp.MeterConfigReply(), xid)
-
-
-def _no_meter(meter: int) -> None:
-    if meter != OFPM.ALL:
-        raise OFError(OFPMMFC.UNKNOWN_METER, f"meter {meter}")
-
-
-@_multipart(mp.MeterFeaturesRequest)
-def _meter_features(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
-    session.send(mp.MeterFeaturesReply(), xid)
-
-
-@_multipart(VendorStatsRequest)
+@whole(VendorStatsRequest)
 def _vendor(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     raise OFError(OFPBRC.BAD_EXPERIMENTER, f"vendor {msg.vendor:#x}")
 
 
-@_multipart(mp.ExperimenterMultipartRequest)
+@whole(mp.ExperimenterMultipartRequest)
 def _experimenter(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
     raise unknown_experimenter(msg.experimenter, msg.exp_type)

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tests/, for fake
 
 from fakes.fake_dp import FakeBridge, FakeDatapath, FakePortHandle
 
-from vswitchd.ofproto import bundle_requests, requests, stats_requests, table_requests  # noqa: F401
+from vswitchd.ofproto import channel  # noqa: F401  # registers all handlers
 from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import decode, encode, frame, join

@@ -9,7 +9,7 @@ from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.constants import OFPCR, OFPFC, OFPFF, OFPMPF, OFPP, OFPPC, OFPPR, OFPR, OFPXMC, U64_MAX
 from vswitchd.ofproto.oxm import Match
-from vswitchd.ofproto.structures import Bucket, DropBand
+from vswitchd.ofproto.structures import Bucket
 from vswitchd.ofproto.tablefeatures import TableFeatures
 
 FRAME = bytes(range(200))
@@ -267,9 +267,9 @@ def test_table_features(peer):
     assert [entry.table_id for entry in entries] == list(range(254))
     first = {prop.type: prop.ids for prop in entries[0].properties}
     last = {prop.type: prop.ids for prop in entries[253].properties}
-    assert first[0] == (1, 2, 3, 4, 5)
+    assert first[0] == (1, 2, 3, 4, 5, 6)
     assert first[2] == tuple(range(1, 254))
-    assert last[0] == (2, 3, 4, 5)
+    assert last[0] == (2, 3, 4, 5, 6)
     assert last[2] == ()
     assert all(header >> 16 == OFPXMC.OPENFLOW_BASIC for header in first[8])
 
@@ -346,8 +346,6 @@ def test_what_is_not_there_yet_is_answered_so(peer):
     assert peer.reply(m.QueueGetConfigRequest(9)).name == "OFPQOFC_BAD_PORT"
     assert peer.reply(mp.MeterStatsRequest()).entries == ()
     assert peer.reply(mp.MeterConfigRequest(4)).name == "OFPMMFC_UNKNOWN_METER"
-    assert peer.reply(mp.MeterFeaturesRequest()).max_meter == 0
-    assert peer.do(m.MeterMod(meter_id=1, bands=(DropBand(5),))) == "OFPMMFC_OUT_OF_METERS"
     assert peer.do(m.MeterMod(command=1, meter_id=1)) == "OFPMMFC_UNKNOWN_METER"
     assert peer.do(m.MeterMod(command=2, meter_id=1)) is None
     assert peer.reply(m.Experimenter(0x2320, 3)).name == "OFPBRC_BAD_EXPERIMENTER"

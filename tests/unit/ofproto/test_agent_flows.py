@@ -225,7 +225,7 @@ SET_TTL = act.SetNwTtl(3)
         (flow(instructions=(ins.GotoTable(0),)), "OFPBIC_BAD_TABLE_ID"),
         (flow(instructions=(ins.GotoTable(4),), table_id=4), "OFPBIC_BAD_TABLE_ID"),
         (flow(instructions=(ins.GotoTable(254),)), "OFPBIC_BAD_TABLE_ID"),
-        (flow(instructions=(ins.Meter(1),)), "OFPBIC_UNSUP_INST"),
+        (flow(instructions=(ins.Meter(1),)), "OFPMMFC_UNKNOWN_METER"),
         (flow(instructions=(ins.ExperimenterInstruction(1, bytes(8)),)), "OFPBIC_BAD_EXPERIMENTER"),
         (flow(actions=[act.Output(0)]), "OFPBAC_BAD_OUT_PORT"),
         (flow(actions=[act.Output(0xFF00)]), "OFPBAC_BAD_OUT_PORT"),
