@@ -27,6 +27,7 @@ from vswitchd.ofproto.packet_in import Sender
 from vswitchd.ofproto.pipeline import WHOLE
 from vswitchd.ofproto.ports import PortTable, duration
 from vswitchd.ofproto.session import Async, Session
+from vswitchd.ofproto.turns import Turns
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.connection import Request
@@ -72,6 +73,7 @@ class Agent:
         self.generation: int | None = None
         self.punts = 0
         self.buffers = Buffers(clock)
+        self.turns = Turns()
         self.bundle_budget = Budget()
         self.transaction: Transaction | None = None
         self.waiting: set[Callable[[], None]] = set()

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass, replace
+from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto import bundle_requests
@@ -22,6 +22,7 @@ from vswitchd.ofproto import stats_requests as _stats_requests  # noqa: F401
 from vswitchd.ofproto import table_requests as _table_requests  # noqa: F401
 from vswitchd.ofproto.connection import Connection, Ready, Request
 from vswitchd.ofproto.session import Session
+from vswitchd.ofproto.turns import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SLICE_SECONDS = 0.003
 _UNREAD_HIGH = 256 * 1024
 _UNREAD_LOW = 64 * 1024
 _WRITE_HIGH = 256 * 1024
@@ -140,12 +140,11 @@ class Channel(asyncio.Protocol):
         if not self._not_reading and self._connection.unread > _UNREAD_HIGH:
             self._not_reading = True
             self._transport.pause_reading()
-        if not self._scheduled:
-            self._run()
+        self._schedule()
 
     def eof_received(self) -> bool | None:
         """Answer what was asked before the end, then end."""
-        self._run()
+        self._run(SLICE_SECONDS)
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,19 +174,20 @@ class Channel(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled and self._connection is not None:
             self._scheduled = True
+            self._agent.turns.join()
             self._loop.call_soon(self._scheduled_run)
 
     def _scheduled_run(self) -> None:
         self._scheduled = False
-        self._run()
+        self._run(self._agent.turns.share())
 
-    def _run(self) -> None:
+    def _run(self, seconds: float) -> None:
         """Answer requests for a slice of time, then show the flow-mods among them and write."""
         connection = self._connection
         if connection is None:
             return
         try:
-            more = self._slice(connection)
+            more = self._slice(connection, seconds)
             self._agent.commit()
         except Exception:
             # A bug of ours, or a datapath out of memory: this connection ends, the others go on.
@@ -201,9 +201,9 @@ class Channel(asyncio.Protocol):
         if more:
             self._schedule()
 
-    def _slice(self, connection: Connection) -> bool:
+    def _slice(self, connection: Connection, seconds: float) -> bool:
         """Return whether there is more to do at once."""
-        deadline = time.perf_counter() + SLICE_SECONDS
+        deadline = clock() + seconds
         # A transaction goes on even where the peer takes no answers: others wait for its end.
         while connection.closed is None and not (self._full and not self._in_transaction()):
             if self._job is not None:
@@ -215,7 +215,7 @@ class Channel(asyncio.Protocol):
                     self._flush()
             elif not self._one(connection):
                 return False
-            if time.perf_counter() > deadline:
+            if clock() > deadline:
                 return True
         return False
 
