@@ -207,6 +207,9 @@ class Channel(asyncio.Protocol):
         # A transaction goes on even where the peer takes no answers: others wait for its end.
         while connection.closed is None and not (self._full and not self._in_transaction()):
             if self._job is not None:
+                if self.session is not None and self._agent.busy_for(self.session):
+                    self._agent.waiting.add(self._schedule)
+                    return False
                 piece = next(self._job, None)
                 if piece is None:
                     self._job = None

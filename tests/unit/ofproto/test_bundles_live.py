@@ -1,12 +1,18 @@
 """Bundles over sockets, while others talk to the switch."""
 
+import asyncio
+from itertools import count
+
 from of_peer import flow
 from of_world import Controller, world
 
+from vswitchd.ofproto import flow_store
+from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
 from vswitchd.ofproto.codec import encode
-from vswitchd.ofproto.constants import OFPBCT
+from vswitchd.ofproto.constants import OFPBCT, OFPFC
+from vswitchd.ofproto.transaction import Transaction
 
 N = 3000
 
@@ -59,3 +65,30 @@ async def test_a_new_fail_mode_waits_for_the_end_of_a_bundle(w):
     w.of.set_fail_mode("secure")
     assert w.of.agent.transaction is None
     assert w.dp.visible() == {}
+
+
+def test_what_others_are_in_the_middle_of_waits_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_store, "_TURN", 1)
+    monkeypatch.setattr("vswitchd.ofproto.channel.clock", count().__next__)  # one piece a slice
+
+    async def main(w):
+        one, two = await Controller.to_unix(w.mgmt), await Controller.to_unix(w.mgmt)
+        one.writer.write(b"".join(encode(flow(1 + i), 1) for i in range(50)))
+        await one.ask(m.BarrierRequest())
+        left = w.of.agent.flows.tables.counts
+        two.writer.write(encode(flow(command=OFPFC.DELETE), 1))
+        async with asyncio.timeout(20):
+            while left[0] == 51:  # noqa: ASYNC110  # with NORMAL
+                await asyncio.sleep(0)
+        transaction = Transaction(w.of.agent, w.of.agent.sessions[0])
+        before = left[0]
+        assert before
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert left[0] == before
+        transaction.rollback()
+        assert left[0] == before
+        await two.ask(m.BarrierRequest())
+        assert left[0] == 0
+
+    world(main)(tmp_path)
