@@ -28,6 +28,9 @@ class FakePortHandle:
     def set_config(self, bits):
         self.bits = bits
 
+    def queues(self):
+        return {}
+
 
 class FakeBridge:
     """Rules and groups by id; `visible()` is what packets would see: it changes at commit only."""

@@ -193,6 +193,10 @@ class DpBridge:
         """Also send packets whose TTL ran out to the controllers (OFPR_INVALID_TTL)?"""
         lib.vs_bridge_set_punt_ttl(self.cdata, on)
 
+    def now_ms(self) -> int:
+        """Milliseconds of the datapath clock."""
+        return int(lib.vs_dp_now_ms(self._dp))
+
     # ---- NORMAL
 
     def set_forward_bpdu(self, on: bool) -> None:

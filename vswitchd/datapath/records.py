@@ -105,6 +105,7 @@ class PortHandle:
         self.name = name
         self.bridge = bridge
         self.index = index
+        self._queues: dict[int, tuple[qos.QueueSpec, int]] = {}  # with the time when it came
 
     @property
     def ofport(self) -> int:
@@ -162,6 +163,18 @@ class PortHandle:
     def set_qos(self, spec: qos.QosSpec | None) -> None:
         """Rate and queues of what is sent, or none. Raises DatapathError; then the old one stays."""
         qos.set_qos(self.cdata, spec)
+        now = self.bridge.now_ms()
+        old, wanted = self._queues, () if spec is None else spec.queues
+        ids = {q.id: q for q in sorted(wanted, key=lambda q: q.id)}
+        self._queues = {i: (q, old[i][1] if i in old else now) for i, q in ids.items()}
+
+    def queues(self) -> dict[int, qos.QueueSpec]:
+        """The queues that the port has, by number."""
+        return {number: queue for number, (queue, _) in self._queues.items()}
+
+    def queue_age_ms(self, queue: int) -> int:
+        """For how long there has been a queue of that number."""
+        return self.bridge.now_ms() - self._queues[queue][1]
 
     def queue_stats(self, queue: int) -> qos.QueueStats:
         """Counters of a queue. Raises DatapathError (ENOENT) when there is none of that number."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from vswitchd.ofproto import bundle_requests
 from vswitchd.ofproto import group_requests as _group_requests  # noqa: F401
 from vswitchd.ofproto import meter_requests as _meter_requests  # noqa: F401
+from vswitchd.ofproto import queue_requests as _queue_requests  # noqa: F401
 from vswitchd.ofproto import requests as _requests  # noqa: F401  # fills agent.HANDLERS
 from vswitchd.ofproto import stats_requests as _stats_requests  # noqa: F401
 from vswitchd.ofproto import table_requests as _table_requests  # noqa: F401

@@ -60,6 +60,10 @@ class PortTable:
         """Return the description of a port that is there."""
         return self._ports[port].desc
 
+    def handle(self, port: int) -> dp.PortHandle:
+        """Return a port that is there as the datapath knows it."""
+        return self._ports[port].handle
+
     def add(self, desc: Port, handle: dp.PortHandle) -> Port:
         """Add a port."""
         self._ports[desc.port_no] = _Entry(desc, handle, self._clock(), desc.config)

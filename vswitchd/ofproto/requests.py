@@ -30,7 +30,7 @@ from vswitchd.ofproto.constants import (
     U64_MAX,
     OFPCFrag,
 )
-from vswitchd.ofproto.errors import OFPBRC, OFPQOFC, OFPSCFC, OFError
+from vswitchd.ofproto.errors import OFPBRC, OFPSCFC, OFError
 from vswitchd.ofproto.flow_table import N_TABLES
 from vswitchd.ofproto.messages10 import Vendor
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CAPABILITIES = OFPC.FLOW_STATS | OFPC.TABLE_STATS | OFPC.PORT_STATS | OFPC.GROUP_STATS
+CAPABILITIES = OFPC.FLOW_STATS | OFPC.TABLE_STATS | OFPC.PORT_STATS | OFPC.GROUP_STATS | OFPC.QUEUE_STATS
 _MODIFIES = (OFPFC.MODIFY, OFPFC.MODIFY_STRICT)
 
 
@@ -153,13 +153,6 @@ def _get_async(_agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 def _set_async(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
     session.set_masks(msg)
     agent.watch_punts()
-
-
-@handler(m.QueueGetConfigRequest)
-def _queue_config(agent: Agent, session: Session, xid: int, msg: Any) -> None:
-    if msg.port != OFPP.ANY and msg.port not in agent.ports:
-        raise OFError(OFPQOFC.BAD_PORT, f"port {msg.port}")
-    session.send(m.QueueGetConfigReply(msg.port), xid)
 
 
 @handler(m.Experimenter)

@@ -12,8 +12,8 @@ from vswitchd.ofproto import dialect
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.agent import Agent, Job, handler
 from vswitchd.ofproto.codec import encode, encode_parts
-from vswitchd.ofproto.constants import OFPMPF, OFPP, OFPQ_ALL, OFPTT_ALL
-from vswitchd.ofproto.errors import OFPBRC, OFPQOFC, OFError
+from vswitchd.ofproto.constants import OFPMPF, OFPP, OFPTT_ALL
+from vswitchd.ofproto.errors import OFPBRC, OFError
 from vswitchd.ofproto.flow_dump import dump
 from vswitchd.ofproto.flow_table import Selection
 from vswitchd.ofproto.messages10 import VendorStatsRequest
@@ -111,15 +111,6 @@ def _port_desc(agent: Agent, _session: Session, xid: int, _msg: Any) -> Job:
     return encode_parts(
         mp.PortDescReply(), xid, entries=[dialect.port(agent.ports.desc(port)) for port in agent.ports]
     )
-
-
-@whole(mp.QueueStatsRequest)
-def _queues(agent: Agent, session: Session, xid: int, msg: Any) -> None:
-    if msg.port_no != OFPP.ANY and msg.port_no not in agent.ports:
-        raise OFError(OFPQOFC.BAD_PORT, f"port {msg.port_no}")
-    if msg.queue_id != OFPQ_ALL:
-        raise OFError(OFPQOFC.BAD_QUEUE, f"queue {msg.queue_id}")
-    session.send(mp.QueueStatsReply(), xid)
 
 
 @whole(VendorStatsRequest)

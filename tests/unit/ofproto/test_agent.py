@@ -41,7 +41,7 @@ def punt(reason=OFPR.ACTION, max_len=0xFFFF, **more):
 def test_features(peer):
     reply = peer.reply(m.FeaturesRequest())
     assert (reply.datapath_id, reply.n_buffers, reply.n_tables, reply.auxiliary_id) == (0xABCDEF, 256, 254, 0)
-    assert reply.capabilities == 0b1111
+    assert reply.capabilities == 0b1001111
 
 
 def test_description(peer):
