@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from vswitchd import descriptors
 from vswitchd.datapath import dp
+from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
 from vswitchd.ports import base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vswitchd.bridge_spec import BridgeSpec, PortSpec
+    from vswitchd.config.qos import Qos
 
 LOST = "the datapath refuses the port"
 
@@ -39,6 +41,9 @@ class LivePort:
     blocker: int = 0
     """Index of the kernel interface of this name at the time of `error`."""
     link_resets: int = 0
+    qos: Qos | None = None
+    """What the port has; not what `spec` says while that is wrong."""
+    qos_error: str = ""
     last: base.PortStatus = field(default_factory=lambda: base.PortStatus(link_up=False))
 
     @property
@@ -63,6 +68,14 @@ class LivePort:
             _log.info("interface %s: link %s", self.name, "up" if now.link_up else "down")
         seen = (now.link_up, now.admin_up, now.mtu, now.mac, now.speed_bps)
         return seen != (before.link_up, before.admin_up, before.mtu, before.mac, before.speed_bps)
+
+
+def _datapath_qos(qos: Qos) -> QosSpec:
+    queues = tuple(
+        QueueSpec(q.id, q.min_rate, q.max_rate, q.burst, q.priority, q.limit_packets, q.limit_bytes)
+        for q in qos.queues
+    )
+    return QosSpec(qos.max_rate, queues, QosKind.POLICE if qos.police else QosKind.SHAPE, qos.burst)
 
 
 def ifindex_of(name: str) -> int:
@@ -145,11 +158,33 @@ class LiveBridge:
         port.last = driver.status()
         port.handle.set_link(port.last.link_up)
         self._set_vlan(port)
+        self._set_qos(port)
+        if port.spec.policing[0]:
+            self._set_policing(port)
 
     def _set_vlan(self, port: LivePort) -> None:
         vlan = port.spec.vlan
         if port.handle is not None:
             port.handle.set_vlan(vlan.mode.value, vlan.tag, vlan.trunks)
+
+    def _set_qos(self, port: LivePort) -> None:
+        wanted, error = port.spec.qos, port.spec.qos_error
+        if port.handle is not None and not error and wanted != port.qos:
+            try:
+                port.handle.set_qos(None if wanted is None else _datapath_qos(wanted))
+                port.qos = wanted
+            except dp.DatapathError as failed:
+                error = str(failed)
+        if error and error != port.qos_error:
+            _log.warning("interface %s: QoS: %s; what it had stays", port.name, error)
+        port.qos_error = error
+
+    def _set_policing(self, port: LivePort) -> None:
+        if port.handle is not None:
+            try:
+                port.handle.set_policing(*port.spec.policing)
+            except dp.DatapathError as error:
+                _log.error("interface %s: %s", port.name, error)
 
     def update_port(self, port: LivePort, spec: PortSpec, ofport: int) -> bool:
         """Apply a changed spec or number; return False if that takes a new port (remove_port, add_port)."""
@@ -162,7 +197,11 @@ class LiveBridge:
             except base.PortError:
                 return False
         vlan_changed = spec.vlan != port.spec.vlan
+        policing_changed = spec.policing != port.spec.policing
         port.spec = spec
+        self._set_qos(port)
+        if policing_changed:
+            self._set_policing(port)
         if vlan_changed:
             self._set_vlan(port)
         port.refresh()

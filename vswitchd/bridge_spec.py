@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from vswitchd.config import qos
 from vswitchd.cores import parse_affinity
 from vswitchd.errors import ConfigError
 from vswitchd.ofproto.auxiliary import MAX_AUXILIARIES
@@ -30,8 +31,8 @@ BRIDGE_COLUMNS = (
     *("auto_attach", "flood_vlans", "flow_tables", "ipfix", "mcast_snooping_enable", "mirrors", "netflow"),
     *("rstp_enable", "sflow", "stp_enable"),
 )
-PORT_COLUMNS = ("cvlans", "fake_bridge", "lacp", "protected", "qos")
-INTERFACE_COLUMNS = ("bfd", "cfm_mpid", "ingress_policing_kpkts_rate", "ingress_policing_rate", "lldp")
+PORT_COLUMNS = ("cvlans", "fake_bridge", "lacp", "protected")
+INTERFACE_COLUMNS = ("bfd", "cfm_mpid", "ingress_policing_kpkts_rate", "lldp")
 ANY_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -64,6 +65,11 @@ class PortSpec:
     affinity: tuple[tuple[int, int], ...] = ()
     local: bool = False
     patch_peer: str = ""
+    qos: qos.Qos | None = None
+    qos_error: str = ""
+    """Why the QoS cannot be; what the port had goes on."""
+    policing: tuple[int, int] = (0, 0)
+    """Of what is received: bits/s and bits; 0: none."""
     error: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -165,10 +171,28 @@ def _port_type(row: Row, bridge: str) -> str:
     return row["type"] or "system"
 
 
-def _port_spec(bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
+# ovs-vswitchd.conf.db(5), ingress_policing_burst: what 0 means.
+POLICING_BURST_KB = 8000
+
+
+def _qos(snapshot: Snapshot, port: Row) -> tuple[qos.Qos | None, str]:
+    try:
+        return qos.read(snapshot, port), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def _policing(row: Row) -> tuple[int, int]:
+    rate = min(row["ingress_policing_rate"], qos.MAX_RATE // 1000)
+    burst = min(row["ingress_policing_burst"] or POLICING_BURST_KB, qos.MAX_RATE // 1000)
+    return (rate * 1000, burst * 1000) if rate else (0, 0)
+
+
+def _port_spec(snapshot: Snapshot, bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
     warnings = [*_without_effect(port, PORT_COLUMNS), *_without_effect(row, INTERFACE_COLUMNS)]
     n_rxq, error = _n_rxq(row)
     vlan, vlan_error = _vlan(port)
+    shaping, qos_error = _qos(snapshot, port)
     if n_interfaces > 1:
         error = f"port {port.name} has {n_interfaces} interfaces: bonds are not supported"
     affinity: dict[int, int] = {}
@@ -204,6 +228,9 @@ def _port_spec(bridge: Row, port: Row, row: Row, n_interfaces: int) -> PortSpec:
         affinity=tuple(sorted(affinity.items())),
         local=local,
         patch_peer=peer,
+        qos=shaping,
+        qos_error=qos_error,
+        policing=_policing(row),
         error=error or vlan_error,
         warnings=tuple(warnings),
     )
@@ -252,7 +279,7 @@ def _bridge_spec(snapshot: Snapshot, row: Row) -> BridgeSpec:
     for port in snapshot.refs(row, "ports"):
         interfaces = snapshot.refs(port, "interfaces")
         for interface in interfaces:
-            ports[interface["name"]] = _port_spec(row, port, interface, len(interfaces))
+            ports[interface["name"]] = _port_spec(snapshot, row, port, interface, len(interfaces))
     text = row["other_config"].get("hwaddr", "")
     if text and not _hwaddr(row):
         warnings.append(f'other_config:hwaddr "{text}" is not a MAC address; ignored')

@@ -55,7 +55,7 @@ def interface(port: LivePort) -> dict[str, Any]:
     now = port.last
     return {
         "ofport": port.number,
-        "error": port.error or now.info.get("error"),
+        "error": port.error or (port.qos_error and f"QoS: {port.qos_error}") or now.info.get("error"),
         "admin_state": "up" if now.admin_up else "down",
         "link_state": "up" if now.link_up else "down",
         "link_resets": port.link_resets,

@@ -164,7 +164,23 @@ def _port(out: Families, bridge: LiveBridge, port: LivePort, owner: dict[str, st
             if count:
                 labels = {"port": port.name, "direction": direction, "reason": reason}
                 out.counter("vs_port_drops_total", "Packets dropped.", count, **labels)
+    _queues(out, port.name, port.handle)
     _driver(out, port.name, port.last)
+
+
+def _queues(out: Families, port: str, handle: dp.PortHandle) -> None:
+    queues = handle.queues()
+    if queues or handle.waiting():
+        text = "Packets that wait in queues of a port; they are not offered to it yet."
+        out.gauge("vs_port_waiting_packets", text, handle.waiting(), port=port)
+    for number in queues:
+        stats, labels = handle.queue_stats(number), {"port": port, "queue": str(number)}
+        out.counter("vs_queue_packets_total", "Packets that left a queue.", stats.packets, **labels)
+        out.counter("vs_queue_bytes_total", "Bytes that left a queue.", stats.bytes, **labels)
+        text = "Packets that a full queue dropped."
+        out.counter("vs_queue_dropped_packets_total", text, stats.dropped, **labels)
+        out.gauge("vs_queue_waiting_packets", "Packets in a queue.", stats.waiting_packets, **labels)
+        out.gauge("vs_queue_waiting_bytes", "Bytes in a queue.", stats.waiting_bytes, **labels)
 
 
 def _driver(out: Families, name: str, status: base.PortStatus) -> None:

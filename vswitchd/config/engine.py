@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vswitchd.config import show, verbs_bridge, verbs_control, verbs_table, wire
+from vswitchd.config import qos, show, verbs_bridge, verbs_control, verbs_table, wire
 from vswitchd.config.context import Answer, Context
 from vswitchd.config.types import Base, Kind, Type
 
@@ -75,8 +75,8 @@ _UUID_TYPE = Type(Base(Kind.UUID))
 class Outcome:
     """What a command line answered, and what it changed.
 
-    `answers` are packed for the wire, one a command; `next_cfg` is the number to wait for, None if nothing
-    changed.
+    `answers` are packed for the wire, one a command; `new_interfaces` are those that may tell of an error: new ones, and
+    those whose QoS changed; `next_cfg` is the number to wait for, None if nothing changed.
     """
 
     answers: list[dict[str, Any]]
@@ -102,7 +102,9 @@ def run(store: Store, commands: list[Command], *, dry_run: bool = False, bump: b
 
     outcome = store.transact(change, dry_run=dry_run, bump=bump)
     changed = store.next_cfg if store.next_cfg != before.next_cfg else None
-    return Outcome(outcome.answers, outcome.warnings, outcome.new_interfaces, changed)
+    touched = [] if changed is None else qos.touched_interfaces(before, store.snapshot())
+    told = [*outcome.new_interfaces, *(uuid for uuid in touched if uuid not in outcome.new_interfaces)]
+    return Outcome(outcome.answers, outcome.warnings, told, changed)
 
 
 def _pack(answer: Answer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from vswitchd.bridge_ofports import OfPortFile
 from vswitchd.bridge_openflow import OpenFlowState
 from vswitchd.config.store import Store
 from vswitchd.datapath.dp import CoreStats
+from vswitchd.datapath.qos import QueueStats
 from vswitchd.ports import base
 from vswitchd.reconcile import Reconciler
 from vswitchd.reconcile_cores import CorePolicy
@@ -38,9 +39,26 @@ class FakeHandle:
     vlan: tuple | None = None
     peer: "FakeHandle | None" = None
     count: FakeCounters = field(default_factory=FakeCounters)
+    qos: object = None
+    policing: tuple = (0, 0)
 
     def counters(self):
         return self.count
+
+    def set_qos(self, qos):
+        self.qos = qos
+
+    def queues(self):
+        return {queue.id: queue for queue in self.qos.queues} if self.qos else {}
+
+    def queue_stats(self, queue):
+        return QueueStats(7, 700, 2, 1, 60 + queue)
+
+    def waiting(self):
+        return len(self.queues())
+
+    def set_policing(self, rate, burst):
+        self.policing = (rate, burst)
 
     def set_link(self, up):
         self.link = up

@@ -61,7 +61,7 @@ def test_bridge_settings(switch):
 def test_what_has_no_effect_is_said_once(switch):
     async def test(bench):
         bench.bridge(
-            "br0", ("p1", {"ingress_policing_rate": (5,)}, {}), stp_enable=(True,), protocols=("OpenFlow15",)
+            "br0", ("p1", {"ingress_policing_kpkts_rate": (5,)}, {}), stp_enable=(True,), protocols=("OpenFlow15",)
         )
         bench.set("Bridge", "br0", other_config=(("datapath-id", "zz"),))
         said = []
@@ -73,7 +73,7 @@ def test_what_has_no_effect_is_said_once(switch):
         logging.getLogger("vswitchd").removeHandler(handler)
         text = "\n".join(said)
         assert text.count("bridge br0: column stp_enable is not supported") == 1
-        assert text.count("interface p1: column ingress_policing_rate is not supported") == 1
+        assert text.count("interface p1: column ingress_policing_kpkts_rate is not supported") == 1
         assert "protocols name neither OpenFlow10 nor OpenFlow13" in text
         assert "other_config:datapath-id=zz" in text
 
