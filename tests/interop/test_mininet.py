@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from peers import need
-from peers.mininet import Mininet, need_tools
+from peers.mininet import Mininet
 from peers.ryu_controller import Ryu, need_ryu
 from peers.site import need_site
 from peers.switch import free_tcp_port
+from peers.testcontroller import need_tools, start
 
 pytestmark = [pytest.mark.interop, pytest.mark.root]
 
@@ -56,9 +57,10 @@ def test_pingall_and_iperf_over_a_tree_with_ryu(mininet):
     assert mininet.switch.vsctl("list-br") == "", "a bridge is left over"
 
 
-def test_a_link_fails_and_comes_back_with_ovs_testcontroller(mininet):
+@pytest.mark.parametrize("version", ["OpenFlow10", "OpenFlow13"])
+def test_a_link_fails_and_comes_back_with_ovs_testcontroller(mininet, version):
     port = free_tcp_port()
-    with mininet.testcontroller(port):
+    with start(mininet.place, port, "-O", version, under=mininet.under):
         text = mininet.mn(
             ["--controller", f"remote,ip=127.0.0.1,port={port}", "--topo", "linear,3", "--wait"],
             "pingall\nlink s1 s2 down\nh1 ping -c1 -W1 h3\nlink s1 s2 up\nh1 ping -c1 -W20 h3\npingall\ndpctl dump-flows\n",

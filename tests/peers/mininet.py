@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from .need import INSTALL, PEERS, missing
 from .netns import NetNs
-from .proc import Child, run
+from .proc import run
 from .switch import Switch
+from .testcontroller import TOOLS
 
-TOOLS = PEERS / "tools"
 CUSTOM = Path(__file__).resolve().parents[2] / "deploy/mininet/vswitchd.py"
 
 # Mininet 2.3 looks by an empty connection whether the server listens, and waits for the server's line about that.
@@ -20,12 +19,6 @@ IPERF = f"""#!/bin/sh
 case " $* " in *" -s "*) echo "0.0 bits/sec" ;; esac
 exec {TOOLS}/usr/bin/iperf "$@"
 """
-
-
-def need_tools() -> None:
-    """Require Mininet, iperf and ovs-testcontroller, unpacked."""
-    if not (PEERS / "tools.ok").exists():
-        missing(f"{TOOLS} is missing: {INSTALL}")
 
 
 class Mininet:
@@ -53,11 +46,6 @@ class Mininet:
             "PYTHONPATH": f"{TOOLS}/usr/lib/python3/dist-packages:{CUSTOM.parents[2]}",
             "VS_STATE": str(self.switch.state),
         }
-
-    def testcontroller(self, port: int, *options: str) -> Child:
-        """Start ovs-testcontroller on a port of the namespace's loopback."""
-        words = [*self.under, TOOLS / "usr/bin/ovs-testcontroller", f"--unixctl={self.place}/testcontroller"]
-        return Child([*words, *options, f"ptcp:{port}:127.0.0.1"], self.place / "testcontroller.log")
 
     def mn(self, words: Sequence[str], commands: str) -> str:
         """Run `mn` with our switches, give it `commands`; its output."""
