@@ -85,12 +85,6 @@ static void end(struct vs_run *r, const struct vs_action *a, int reason)
         vs_trace_event(r->c, VS_TRACE_STOP, (uint32_t)reason, r->depth);
 }
 
-/* Until meter.c has it. */
-__attribute__((weak)) int vs_run_meter(struct vs_run *r, const struct vs_packet *p, uint32_t id)
-{
-    return 0;
-}
-
 /* A dscp_remark band (5.7): `more` drop precedences on top, of the classes AF1 to AF4 (RFC 2597: DSCP 8 * class + 2 * precedence).
  * Other packets stay as they are. */
 static void remark(const struct vs_run *r, struct vs_packet *p, int more)
@@ -143,22 +137,49 @@ static struct vs_packet *own(struct vs_run *r, struct vs_packet *p)
     return p->queued ? vs_core_clone(r->c, p) : p;
 }
 
+static void run_group(struct vs_run *r, struct vs_packet *p, const struct vs_action *a)
+{
+    if (r->depth == 0)
+        r->group = a;
+    vs_run_group(r, p, a->arg);
+}
+
+/* An output or a group with a recorder on: if nothing came of it, it says why. */
+static void send_traced(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, bool last)
+{
+    const struct vs_trace *t = r->c->trace;
+    uint32_t events = t->n + t->lost;
+    uint8_t before = r->orig->drop;
+    r->orig->drop = UINT8_MAX;
+    if (a->type == VS_ACT_GROUP)
+        run_group(r, p, a);
+    else
+        output(r, p, a, last);
+    if (r->orig->drop == UINT8_MAX)
+        r->orig->drop = before;
+    else if (t->n + t->lost == events)
+        vs_trace_event(r->c, VS_TRACE_NOTHING, r->orig->drop, r->depth);
+}
+
 /* Returns the packet as the last action left it. */
 static struct vs_packet *run(struct vs_run *r, struct vs_packet *p, const struct vs_action *a, unsigned n)
 {
     struct vs_action remarking;
     for (unsigned i = 0; i < n; i++, a++) {
         const struct vs_action *what = a;
-        if (VS_UNLIKELY(r->c->trace != NULL))
+        if (VS_UNLIKELY(r->c->trace != NULL)) {
             vs_trace_action(r->c, a, r->depth);
+            if (a->type == VS_ACT_OUTPUT || a->type == VS_ACT_GROUP) {
+                send_traced(r, p, a, i == n - 1 && r->depth == 0);
+                continue;
+            }
+        }
         if (a->type == VS_ACT_OUTPUT) {
             output(r, p, a, i == n - 1 && r->depth == 0);
             continue;
         }
         if (a->type == VS_ACT_GROUP) {
-            if (r->depth == 0)
-                r->group = a;
-            vs_run_group(r, p, a->arg);
+            run_group(r, p, a);
             continue;
         }
         if (a->type == VS_ACT_DROP) {

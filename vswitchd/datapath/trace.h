@@ -25,10 +25,11 @@ enum vs_trace_kind {
     VS_TRACE_RULE,   /* `rule` of `table` matched (0: none did); `arg`: its place in the path */
     VS_TRACE_ACTION, /* `action` is about to run */
     VS_TRACE_METER, /* `arg`: what the meter said: 0, a drop reason, or 1000 and the drop precedences to add */
-    VS_TRACE_BUCKET, /* number `arg` of the group that the action before named */
-    VS_TRACE_OUTPUT, /* to port `arg` of the bridge; `table` 1: configured not to send */
-    VS_TRACE_PUNT,   /* to the controllers; `arg`: enum vs_punt_reason */
-    VS_TRACE_STOP,   /* an action ended the packet, or its copy in a bucket, for reason `arg` */
+    VS_TRACE_BUCKET,  /* number `arg` of the group that the action before named */
+    VS_TRACE_OUTPUT,  /* to port `arg` of the bridge; `table` 1: configured not to send */
+    VS_TRACE_PUNT,    /* to the controllers; `arg`: enum vs_punt_reason */
+    VS_TRACE_NOTHING, /* nothing came of an output or a group, for reason `arg` */
+    VS_TRACE_STOP,    /* an action ended the packet, or its copy in a bucket, for reason `arg` */
     VS_TRACE_END, /* the bridge is done with it; `table`: enum vs_fate; `arg`: drop reason when it is VS_FATE_NONE */
 };
 

@@ -23,6 +23,7 @@ class Kind(IntEnum):
     BUCKET = lib.VS_TRACE_BUCKET
     OUTPUT = lib.VS_TRACE_OUTPUT
     PUNT = lib.VS_TRACE_PUNT
+    NOTHING = lib.VS_TRACE_NOTHING
     STOP = lib.VS_TRACE_STOP
     END = lib.VS_TRACE_END
 

@@ -91,8 +91,14 @@ def test_reasons(box: SwitchBox, frame: bytes, actions: tuple[dp.Action, ...] | 
         box.rule(1, (), *actions)
     events = box.bridge.trace(frame, 1).events
     assert (events[-1].table, dp.RX_DROPS[events[-1].arg]) == (0, reason)
-    stops = [dp.RX_DROPS[e.arg] for e in events if e.kind is Kind.STOP]
-    assert stops == ([reason] if reason in ("ttl_expired", "bad_action") else [])
+    told = {
+        "ttl_expired": Kind.STOP,
+        "bad_action": Kind.STOP,
+        "no_output_port": Kind.NOTHING,
+        "no_group": Kind.NOTHING,
+    }
+    whys = [(e.kind, dp.RX_DROPS[e.arg]) for e in events if e.kind in (Kind.STOP, Kind.NOTHING)]
+    assert whys == ([(told[reason], reason)] if reason in told else [])
 
 
 def test_second_looks_places_and_keys(box: SwitchBox) -> None:
