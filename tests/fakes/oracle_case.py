@@ -17,6 +17,8 @@ from tests.fakes.oracle import Oracle
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 
+NO_BUFFER = 0xFFFFFFFF
+
 
 class Ambiguous(Exception):
     """A SELECT group ran more than once for a packet: which bucket it took when cannot be seen."""
@@ -33,6 +35,7 @@ class Case:
         self.oracle.buckets_are_sets = pipelines.have("buckets")
         self.oracle.now = sw.EPOCH_MS / 1000
         self.done: list[pipelines.Op] = []
+        self.buffers: list[tuple[int, bytes, int]] = []  # number, frame, port that it came in by
 
     def run(self, n: int) -> None:
         """n random operations."""
@@ -65,13 +68,36 @@ class Case:
 
     def request(self, mod: o.Request) -> None:
         if isinstance(mod, o.PacketOut):
-            self._one_by_one(lambda: self._packet_out(mod), lambda: None)
+            self._look_at_buckets()
+            self._packet_out(mod, None)
             return
         verdict = self.real.request(mod)
         allowed = self.oracle.request(mod, verdict)
         same(verdict, allowed and f"one of {sorted(allowed)}", verdict in (allowed or {None}))
         self.real.settle()
         self._compare_told()
+
+    def buffered(self, which: int, mod: o.FlowMod | o.PacketOut) -> None:
+        """A request about a packet that the switch kept (7.3.4.1, 7.3.7)."""
+        if not self.buffers:
+            return
+        number, frame, port = self.buffers.pop(which % len(self.buffers))
+        self._look_at_buckets()
+        if isinstance(mod, o.PacketOut):
+            refused = self._packet_out(o.replace(mod, data=frame), number)
+        else:
+            verdict = self.real.request(mod, number)
+            got = self.real.box.take()
+            self._note_choices()
+            refused = self.oracle.request(mod, verdict)
+            same(verdict, refused and f"one of {sorted(refused)}", verdict in (refused or {None}))
+            if not refused:
+                self.oracle.packet_out(frame, port, (("output", o.TABLE, o.WHOLE),))
+            self.real.settle()
+            self._compare_out(got)
+        if not refused:  # it is used up
+            again = self.real.request(o.PacketOut(port, (), b""), number)
+            same(again, "OFPBRC_BUFFER_EMPTY", again == "OFPBRC_BUFFER_EMPTY")
 
     def bundle(self, *mods: o.Request) -> None:
         said, end = self.real.bundle(mods)
@@ -92,18 +118,20 @@ class Case:
         self.real.settle()
         self._compare_told()
 
-    def _packet_out(self, mod: o.PacketOut) -> None:
-        verdict = self.real.request(mod)
+    def _packet_out(self, mod: o.PacketOut, buffer: int | None) -> set[str]:
+        verdict = self.real.request(mod, buffer)
         got = self.real.box.take()
         self._note_choices()
         allowed = self.oracle.request(mod)
         same(verdict, allowed and f"one of {sorted(allowed)}", verdict in (allowed or {None}))
         self._compare_out(got)
+        return allowed
 
     def packets(self, in_port: int, frames: tuple[bytes, ...]) -> None:
         batches = [[f] for f in frames] if self._selects() else [list(frames)]
         for batch in batches:
-            self._one_by_one(lambda batch=batch: self._batch(in_port, batch), lambda: None)
+            self._look_at_buckets()
+            self._batch(in_port, batch)
 
     def _batch(self, in_port: int, batch: list[bytes]) -> None:
         before = self.real.forwarded(in_port)
@@ -156,9 +184,8 @@ class Case:
     def _selects(self) -> list[int]:
         return [n for n, g in self.oracle.groups.items() if g.type == "select" and len(g.buckets) > 1]
 
-    def _one_by_one(self, step: Any, _after: Any) -> None:
+    def _look_at_buckets(self) -> None:
         self._before = {n: self._bucket_counts(n) for n in self._selects()}
-        step()
 
     def _bucket_counts(self, group: int) -> list[int]:
         buckets = len(self.oracle.groups[group].buckets)
@@ -193,8 +220,10 @@ class Case:
         self._compare_told()
 
     def _compare_told(self) -> None:
-        packets, removed = self.real.told()
+        told, removed = self.real.told()
+        packets = [packet for packet, _ in told]
         want, self.oracle.punted = self.oracle.punted, []
+        self._keep_buffers(told, want)
         if not pipelines.have("origin"):
             packets, want = (
                 [o.replace(p, cookie=0, table=0, metadata=0, tunnel_id=0) for p in ps]
@@ -203,6 +232,17 @@ class Case:
         equal(Counter(map(repr, packets)), Counter(map(repr, want)), "packet-ins")
         gone, self.oracle.removed = self.oracle.removed, []
         equal(Counter(map(repr, removed)), Counter(map(repr, gone)), "flow-removed")
+
+    def _keep_buffers(self, told: list[tuple[o.PacketIn, int]], want: list[o.PacketIn]) -> None:
+        """Note what was buffered, where it is sure which packet that is; give the others back, and all when they are many."""
+        for packet, number in told:
+            if number == NO_BUFFER:
+                continue
+            frames = {w.frame for w in want if w == packet}
+            if len(frames) == 1 and len(self.buffers) < 32:
+                self.buffers.append((number, frames.pop(), packet.in_port))
+            else:
+                assert self.real.request(o.PacketOut(o.CONTROLLER, (), b""), number) is None
 
 
 def shown(op: pipelines.Op) -> str:

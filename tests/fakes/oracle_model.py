@@ -222,6 +222,7 @@ class PacketIn:
     tunnel_id: int
     total_len: int
     data: bytes
+    frame: bytes = field(default=b"", repr=False, compare=False)  # whole
 
 
 @dataclass(frozen=True, order=True)

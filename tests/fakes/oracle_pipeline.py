@@ -20,8 +20,14 @@ SET_ORDER = list(o.FIELDS)
 
 
 def slot(action: tuple) -> tuple:
-    """Two actions of one slot replace each other in an action set."""
-    return action[:2] if action[0] == "set_field" else action[:1]
+    """Two actions of one slot replace each other in an action set. Our switch has one slot for the source ports of TCP, UDP and
+    SCTP, and so on: who writes two of them has one too many for any packet."""
+    if action[0] != "set_field":
+        return action[:1]
+    name = action[1]
+    for proto in ("tcp_", "udp_", "sctp_", "icmpv4_", "icmpv6_"):
+        name = name.removeprefix(proto) if proto != "tcp_" or name != "tcp_flags" else name
+    return "set_field", name
 
 
 def in_order(actions: list[tuple]) -> list[tuple]:
@@ -178,6 +184,7 @@ class Walk:
                 self.tunnel_id,
                 min(len(f), 0xFFFF),
                 data,
+                f,
             )
         )
         self.sent = True

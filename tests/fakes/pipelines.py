@@ -20,7 +20,7 @@ from tests.fakes.oracle_packet import fields
 PORTS = [1, 2, 3, 4]
 GROUPS = [1, 2, 3, 4]
 METERS = [1, 2]
-TABLES = [0, 0, 1, 2, 7, 253]
+TABLES = [0, 0, 0, 1, 1, 2, 2, 253]
 # Features that the switch does not have yet: what is named here is not asked of it.
 NOT_YET: frozenset[str] = frozenset(
     os.environ.get("ORACLE_NOT_YET", "meters,queues,in_phy_port,tcp_flags,tunnel_id").split(",")
@@ -56,19 +56,24 @@ class Maker:
 
     def __init__(self, r: random.Random, s: Oracle) -> None:
         self.r, self.s = r, s
+        self.guide: o.Match = {}  # what actions are to fit
         self.pool = [frame(r, 3 if have("tags") else 1) for _ in range(r.choice([4, 8]))]
 
     # ---- matches
 
     def match(self) -> o.Match:
-        """Mostly what a frame of the pool has; prerequisites hold."""
+        """Mostly what a frame of the pool has; prerequisites hold. Often no more than of which kind the frame is."""
         r = self.r
-        seen = fields(r.choice(self.pool)) if len(self.pool[0]) >= 14 else {}
-        seen = {n: v for n, v in seen.items() if n in o.FIELDS and may(n)}
+        sample = r.choice(self.pool)
+        seen = fields(sample) if len(sample) >= 14 else {}
         seen |= {"in_port": r.choice(PORTS), "metadata": r.choice([0, 1, 2]), "tunnel_id": r.choice([0, 5])}
         seen["in_phy_port"] = seen["in_port"]
-        seen = {n: v for n, v in seen.items() if may(n)}
-        names = r.sample(list(seen), min(len(seen), r.choice([0, 0, 1, 1, 2, 3, 5])))
+        seen = {n: v for n, v in seen.items() if n in o.FIELDS and may(n)}
+        names = r.sample(list(seen), min(len(seen), r.choice([0, 0, 0, 1, 1, 2, 4])))
+        if r.random() < 0.7:
+            names += [n for n in ("eth_type", "ip_proto", "icmpv6_type") if n in seen and r.random() < 0.9]
+        if seen.get("vlan_vid") and r.random() < 0.4:
+            names.append("vlan_vid")
         closed = set()
         while names:
             name = names.pop()
@@ -106,7 +111,10 @@ class Maker:
 
     def set_field(self) -> tuple:
         r = self.r
-        name = r.choice([n for n in o.FIELDS if o.FIELDS[n][2] and may(n)])
+        names = [n for n in o.FIELDS if o.FIELDS[n][2] and may(n)]
+        fit = [n for n in names if inconsistent(self.guide, [("set_field", n, 0)]) is False]
+        deep = [n for n in fit if o.FIELDS[n][3]]
+        name = r.choice(r.choice([names, fit, deep or fit, deep or fit]) or names)
         bits = o.FIELDS[name][0]
         pools = {
             48: MACS,
@@ -142,7 +150,8 @@ class Maker:
             ]
         if have("pbb"):
             simple += [("push_pbb", 0x88E7), ("pop_pbb",)]
-        return r.choice([self.set_field(), self.set_field(), r.choice(simple)])
+        fit = [a for a in simple if inconsistent(self.guide, [a]) is not True]
+        return r.choice([self.set_field(), self.set_field(), r.choice(r.choice([simple, fit]))])
 
     def output(self) -> tuple:
         r = self.r
@@ -156,9 +165,9 @@ class Maker:
             return self.edit()
         if pick < 0.8:
             return self.output()
-        if pick < 0.93 and self.s.groups:
+        if pick < 0.95 and self.s.groups:
             return "group", r.choice(list(self.s.groups))
-        if pick < 0.95 and have("queues"):
+        if pick < 0.97 and have("queues"):
             return "set_queue", r.choice([0, 1])
         return self.wrong() if r.random() < 0.1 else self.output()
 
@@ -183,6 +192,7 @@ class Maker:
     def actions(self, match: o.Match, most: int) -> tuple[tuple, ...]:
         """A list whose actions mostly fit a match."""
         done: list[tuple] = []
+        self.guide = match
         for _ in range(self.r.randrange(most + 1)):
             for _ in range(6):
                 action = self.action()
@@ -211,9 +221,12 @@ class Maker:
             todo["write"] = self.action_set(match)
         if r.random() < 0.25:
             todo["metadata"] = r.choice([(1, 1), (2, 3), (0, 1)])
-        if r.random() < 0.45:
-            later = [t for t in TABLES if t > table] or [0]
-            todo["goto"] = r.choice(later) if r.random() < 0.97 else r.choice([0, 254, table])
+        later = [t for t in TABLES if t > table]
+        if later and r.random() < 0.6:
+            filled = [f.table for f in self.s.flows if f.table > table] or later
+            todo["goto"] = r.choice(r.choice([later, filled]))
+        elif r.random() < 0.01:
+            todo["goto"] = r.choice([0, 254, table])
         return todo
 
     def flow_mod(self) -> o.FlowMod:
@@ -222,7 +235,7 @@ class Maker:
         if self.s.flows and pick < 0.3:
             return self._about(r.choice(self.s.flows))
         table = r.choice(TABLES) if r.random() < 0.98 else r.choice([254, 255])
-        match = {} if r.random() < 0.15 else self.match()
+        match = {} if r.random() < 0.2 else self.match()
         priority = r.choice([0, 1, 2, 3, 4, 5, 6, 0xFFFF])
         flags = r.choice([0, 0, o.SEND_FLOW_REM, o.SEND_FLOW_REM, o.RESET_COUNTS, o.CHECK_OVERLAP])
         mod = o.FlowMod(
@@ -315,8 +328,11 @@ class Maker:
 
     def bucket(self, kind: str, number: int) -> o.Bucket:
         r = self.r
-        actions = list(self.action_set({}))
-        actions = [a for a in actions if a[0] != "group" or r.random() < 0.1 or a[1] > number]
+        actions = list(self.action_set(self.match()))
+        actions = [a for a in actions if a[0] != "group" or r.random() < 0.1]
+        later = [g for g in self.s.groups if g > number]
+        if later and r.random() < 0.3:
+            actions.append(("group", r.choice(later)))
         if r.random() < 0.5:
             actions.append(self.output())
         weight, port, group = 0, o.ANY, o.GROUP_ANY
@@ -324,7 +340,6 @@ class Maker:
             weight = r.choice([1, 1, 2, 5])
         if (kind == "ff" and r.random() < 0.97) or (kind == "select" and r.random() < 0.3):
             port = r.choice(PORTS)
-            later = [g for g in self.s.groups if g > number]
             if later and r.random() < 0.3:
                 port, group = r.choice([o.ANY, port]), r.choice(later)
         if r.random() < 0.01:
@@ -371,7 +386,7 @@ class Maker:
 
     def packets(self) -> Op:
         r = self.r
-        some = [r.choice(self.pool) for _ in range(r.choice([1, 3, 8]))]
+        some = [r.choice(self.pool) for _ in range(r.choice([1, 4, 10]))]
         return "packets", r.choice([1, 2, 3]), tuple(some)
 
     def bundle(self) -> Op:
@@ -400,8 +415,12 @@ class Maker:
             return "request", self.port_mod()
         if pick < 0.64:
             return "request", self.packet_out()
+        if pick < 0.65:
+            mod = self.packet_out() if r.random() < 0.5 else self.flow_mod()
+            if not isinstance(mod, o.FlowMod) or not mod.command.startswith("delete"):
+                return "buffered", r.randrange(100), mod
         if pick < 0.66:
-            return "advance", r.choice([1, 2, 100])
+            return "advance", r.choice([1, 2, 30])
         if pick < 0.67:
             return "fragments", r.random() < 0.5
         if pick < 0.68:

@@ -15,7 +15,7 @@
 enum vs_action_type {
     VS_ACT_OUTPUT, /* arg: OpenFlow port number (real, or one of VS_OFPP_*); max_len for CONTROLLER; aux: enum vs_punt_reason */
     VS_ACT_GROUP,     /* arg: group id; the group is looked up when the action runs */
-    VS_ACT_SET_FIELD, /* field, value, mask (all ones: whole field) */
+    VS_ACT_SET_FIELD, /* field, value, mask (all ones: whole field); arg: the ip_proto that has it, 0: any */
     VS_ACT_PUSH_VLAN, /* arg: TPID; the new tag copies VID and PCP of the outermost tag, or is 0 */
     VS_ACT_POP_VLAN,
     VS_ACT_DEC_TTL, /* IPv4 TTL or IPv6 hop limit; at 1 or 0 the packet is punted (if OFPC allows) and dropped */

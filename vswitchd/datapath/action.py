@@ -60,8 +60,11 @@ def group(group_id: int) -> Action:
     return Action(lib.VS_ACT_GROUP, arg=group_id)
 
 
-def set_field(name: str, value: int, mask: int | None = None) -> Action:
-    """Set a field of VS_KEY_FIELDS. Raises KeyError (name) or ValueError (range)."""
+def set_field(name: str, value: int, mask: int | None = None, *, proto: int = 0) -> Action:
+    """Set a field of VS_KEY_FIELDS, where it is that of the IP protocol `proto` (0: any of those that share it).
+
+    Raises KeyError (name) or ValueError (range).
+    """
     f = FIELDS[name]
     full = (1 << f.bits) - 1
     mask = full if mask is None else mask
@@ -70,6 +73,7 @@ def set_field(name: str, value: int, mask: int | None = None) -> Action:
     return Action(
         lib.VS_ACT_SET_FIELD,
         field=f.number,
+        arg=proto,
         value=((value & mask) << f.shift).to_bytes(f.size, "big").ljust(16, b"\0"),
         mask=(mask << f.shift).to_bytes(f.size, "big").ljust(16, b"\0"),
     )

@@ -112,10 +112,20 @@ int vs_edit_set_ttl(struct vs_packet *p, uint8_t ttl)
     return set_ttl(p, &(struct vs_bits){.value = &ttl, .mask = {0xff}});
 }
 
+/* tcp_src is no field of a UDP packet, though both have a seat in the key (OpenFlow 1.3.5, 7.2.3.7). */
+static bool carries(const struct vs_packet *p, uint32_t proto)
+{
+    struct vs_layers v;
+    vs_layers_look(p, &v);
+    return vs_layers_is_ip(&v) && v.proto == proto;
+}
+
 int vs_edit_apply(struct vs_packet *p, const struct vs_action *a)
 {
     switch (a->type) {
     case VS_ACT_SET_FIELD:
+        if (a->arg != 0 && !carries(p, a->arg))
+            return -1;
         return vs_edit_set_field(p, (enum vs_field)a->field, a->value, a->mask);
     case VS_ACT_PUSH_VLAN:
         return vs_edit_push_vlan(p, (uint16_t)a->arg, vs_edit_outer_tci(p));

@@ -182,7 +182,8 @@ def _set_field(action: act.SetField) -> dp.Action:
         raise OFError(OFPBAC.BAD_SET_ARGUMENT, "vlan_vid without OFPVID_PRESENT")
     if row.name == "nw_ttl":
         return dp.set_ttl(action.value)
-    return dp.set_field(key, action.value, action.mask)
+    protos = dict(row.prereqs).get("ip_proto", ())
+    return dp.set_field(key, action.value, action.mask, proto=protos[0] if protos else 0)
 
 
 _MAKERS: dict[type[act.Action], Callable[[Any], dp.Action]] = {
