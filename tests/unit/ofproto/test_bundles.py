@@ -6,12 +6,13 @@ from of_peer import Switch, flow, port
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import bundle_requests, bundles
+from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPBCT, OFPBF, OFPCR, OFPFC, OFPFF, OFPPC, OFPPR
-from vswitchd.ofproto.structures import Bucket
+from vswitchd.ofproto.structures import Bucket, DropBand
 
 OPEN, CLOSE, COMMIT, DISCARD = (
     OFPBCT.OPEN_REQUEST, OFPBCT.CLOSE_REQUEST, OFPBCT.COMMIT_REQUEST, OFPBCT.DISCARD_REQUEST,
@@ -64,9 +65,12 @@ def state(switch, peer):
     flows = {(f.table_id, f.priority, f.match): (f.cookie, f.flags, f.instructions, f.packet_count, f.byte_count,
                                                  f.idle_timeout, f.hard_timeout) for f in switch.flows(peer)}  # fmt: skip
     counts = list(switch.agent.flows.tables.counts)
-    users = {group: len(entries) for group, entries in switch.agent.flows.group_users.items()}
-    rules = switch.bridge.visible()
-    return flows, counts, users, rules, dict(switch.bridge.shown_groups), list(switch.agent.groups)
+    store = switch.agent.flows
+    users = [
+        {n: len(entries) for n, entries in all_.items()} for all_ in (store.group_users, store.meter_users)
+    ]
+    shown = switch.bridge.visible(), dict(switch.bridge.shown_groups), dict(switch.bridge.shown_meters)
+    return flows, counts, users, shown, list(switch.agent.groups), list(switch.agent.meters)
 
 
 def test_nothing_is_seen_before_the_commit_and_all_with_one_commit_of_the_datapath(switch, peer):
@@ -80,7 +84,13 @@ def test_nothing_is_seen_before_the_commit_and_all_with_one_commit_of_the_datapa
     assert control(peer, COMMIT) == "OFPBFC_BAD_ID"
 
 
+def metered(priority, meter, **more):
+    return flow(priority, instructions=(ins.Meter(meter), ins.ApplyActions((act.Output(1),))), **more)
+
+
 FIRST = [
+    m.MeterMod(meter_id=4, flags=1, bands=(DropBand(5),)),
+    metered(9, 4, table_id=8),
     TO_GROUP,
     m.GroupMod(group_id=8, buckets=()),
     flow(1, actions=[act.Group(7)], cookie=1),
@@ -96,12 +106,15 @@ CHANGES = [
     [flow(2, match={"in_port": 1}, out=2), flow(2, match={"in_port": 1}, out=1, command=OFPFC.MODIFY_STRICT)],
     [flow(command=OFPFC.MODIFY, out=2, flags=OFPFF.RESET_COUNTS)],
     [flow(command=OFPFC.DELETE)],
-    [flow(command=OFPFC.DELETE), *FIRST[2:]],
+    [flow(command=OFPFC.DELETE), *FIRST[4:]],
     [flow(command=OFPFC.DELETE_STRICT, priority=3, match={"in_port": 2}), flow(3, match={"in_port": 2})],
     [m.GroupMod(command=2, group_id=7)],
     [m.GroupMod(command=2, group_id=0xFFFFFFFC), TO_GROUP, flow(1, actions=[act.Group(7)])],
     [m.GroupMod(command=1, group_id=8, type=2, buckets=(Bucket(actions=(act.Output(2),)),))],
     [m.GroupMod(group_id=9, buckets=()), flow(5, actions=[act.Group(9)])],
+    [m.MeterMod(command=2, meter_id=4)],
+    [m.MeterMod(command=1, meter_id=4, flags=2, bands=(DropBand(9),)), flow(4, table_id=3)],
+    [m.MeterMod(meter_id=5, flags=1, bands=(DropBand(9),)), metered(6, 5), m.MeterMod(command=2, meter_id=5)],
 ]
 
 
@@ -134,7 +147,8 @@ def test_a_failing_message_takes_everything_back(switch, peer, changes):
 def shape(switch, peer):
     flows = [(f.table_id, f.priority, str(f.instructions), f.cookie, f.idle_timeout) for f in switch.flows(peer)
              if f.priority != 2]  # fmt: skip
-    return flows, switch.bridge.shown_groups, switch.agent.flows.group_users
+    store = switch.agent.flows
+    return flows, switch.bridge.shown_groups, store.group_users, switch.bridge.shown_meters, store.meter_users
 
 
 def test_what_was_taken_back_still_times_out_and_is_told(switch, peer):
