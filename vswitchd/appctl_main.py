@@ -11,7 +11,6 @@ from vswitchd.appctl import Answer, Command, Table
 from vswitchd.appctl_bridge import COMMANDS as BRIDGE
 from vswitchd.appctl_cores import COMMANDS as CORES
 from vswitchd.appctl_qos import COMMANDS as QOS
-from vswitchd.appctl_trace import COMMANDS as TRACE
 from vswitchd.log import DESTINATIONS
 
 if TYPE_CHECKING:
@@ -74,4 +73,4 @@ def table() -> Table:
         Command("vlog/reopen", "", 0, 0, _vlog_reopen),
         Command("memory/show", "", 0, 0, _memory),
     )
-    return Table([*own, *BRIDGE, *CORES, *QOS, *TRACE])
+    return Table([*own, *BRIDGE, *CORES, *QOS])
