@@ -130,10 +130,18 @@ tags = st.lists(
 )
 
 
+def _type(vlan: list[Packet], l3: Packet) -> dict[str, int]:
+    if vlan:
+        return {}
+    return (
+        {"type": 0x88B5} if isinstance(l3, Raw) else {"type": 0x8035} if getattr(l3, "op", 0) % 4 == 3 else {}
+    )
+
+
 def _frame(dst: str, src: str, vlan: list[Packet], l3: Packet, padding: int) -> Packet:
-    return _stack(
-        Ether(dst=dst, src=src, **({} if vlan or not isinstance(l3, Raw) else {"type": 0x88B5})), [*vlan, l3]
-    ) / (Raw(b"\xee" * padding) if isinstance(l3, ARP) else b"")
+    return _stack(Ether(dst=dst, src=src, **_type(vlan, l3)), [*vlan, l3]) / (
+        Raw(b"\xee" * padding) if isinstance(l3, ARP) else b""
+    )
 
 
 ethernet = st.builds(_frame, macs, macs, tags, l3s, st.integers(0, 18))

@@ -55,7 +55,7 @@ def read(frame: bytes, in_port: int) -> Reading:
             at += 8
     r.members["eth_type"] = struct.pack(">H", eth_type)
     r.members["ip_frag"] = bytes([more])
-    reader = {0x800: _ipv4, 0x806: _arp, 0x86DD: _ipv6}.get(eth_type)
+    reader = {0x800: _ipv4, 0x806: _arp, 0x8035: _arp, 0x86DD: _ipv6}.get(eth_type)
     if eth_type in (0x8847, 0x8848, 0x88E7):
         if len(data) >= at + 4:
             word = data[at : at + 4]

@@ -82,7 +82,7 @@ def has_field(name: str, r: Reading) -> bool:
         "IP_": ip,
         "IPV4": kind == "0800",
         "IPV6": kind == "86dd",
-        "ARP": kind == "0806",
+        "ARP": kind in ("0806", "8035"),
         "TP_": ip and r.l4 != 0xFFFF and (proto in (6, 17) or (proto == 132 and not m["ip_frag"][0] & 1)),
         "ICM": r.l4 != 0xFFFF and proto in (1, 58),
     }

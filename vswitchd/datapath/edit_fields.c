@@ -133,7 +133,7 @@ static int set_icmp(const struct vs_packet *p, const struct vs_layers *v, unsign
 
 static int set_arp(const struct vs_layers *v, unsigned ofs, unsigned n, const struct vs_bits *b)
 {
-    if (v->type != VS_TYPE_ARP)
+    if (v->type != VS_TYPE_ARP && v->type != VS_TYPE_RARP)
         return -1;
     vs_bits_patch(v->l3 + ofs, b->value, b->mask, n, 0);
     return 0;

@@ -5,6 +5,7 @@
 enum {
     TYPE_IPV4 = 0x0800,
     TYPE_ARP = 0x0806,
+    TYPE_RARP = 0x8035,
     TYPE_IPV6 = 0x86dd,
     TYPE_MPLS = 0x8847,
     TYPE_MPLS_MC = 0x8848,
@@ -48,7 +49,7 @@ static int key_has(const struct vs_key *key, enum vs_field field)
     case VS_F_ARP_TPA:
     case VS_F_ARP_SHA:
     case VS_F_ARP_THA:
-        return type == TYPE_ARP;
+        return type == TYPE_ARP || type == TYPE_RARP;
     case VS_F_IPV6_SRC:
     case VS_F_IPV6_DST:
     case VS_F_IPV6_FLABEL:
@@ -93,8 +94,7 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
 {
     switch (a->type) {
     case VS_ACT_SET_FIELD:
-        if (a->arg == 0 || key->ip_proto[0] == a->arg)
-            set_key(key, (enum vs_field)a->field, a->value, a->mask);
+        set_key(key, (enum vs_field)a->field, a->value, a->mask);
         break;
     case VS_ACT_PUSH_VLAN:
         if (a->aux == VS_EDIT_LENIENT && (vs_get_be16(key->vlan_tci) & VS_TCI_PRESENT))

@@ -18,6 +18,7 @@ enum {
         18, /* backbone addresses, EtherType, I-TAG up to the customer's addresses (IEEE 802.1Q, 9.7) */
     VS_TYPE_IPV4 = 0x0800,
     VS_TYPE_ARP = 0x0806,
+    VS_TYPE_RARP = 0x8035,
     VS_TYPE_IPV6 = 0x86dd,
     VS_TYPE_MPLS = 0x8847,
     VS_TYPE_MPLS_MC = 0x8848,

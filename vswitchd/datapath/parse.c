@@ -343,7 +343,7 @@ static __attribute__((noinline)) uint16_t parse_slow(struct scan *s, uint16_t ty
     } else if (type == BE16(0x86dd)) {
         if (left >= IPV6_HLEN)
             parse_ipv6(s, ofs);
-    } else if (type == BE16(0x0806)) {
+    } else if (type == BE16(0x0806) || type == BE16(0x8035)) { /* RARP (RFC 903) has the same form */
         if (left >= ARP_LEN)
             parse_arp(s, ofs);
     } else if (type == BE16(0x8847) || type == BE16(0x8848) || type == BE16(0x88e7)) {

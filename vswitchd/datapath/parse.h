@@ -2,7 +2,7 @@
  *
  * How it works: reads the head of the packet only, never past head_len; a header that is cut short leaves the fields
  * of its layer zero and the layer offset VS_L_NONE (the packet still travels by what is known). Handles Ethernet II
- * and 802.3/LLC-SNAP, VLAN tags (0x8100, 0x88a8; any number), ARP, IPv4 (options, fragments), IPv6 (extension headers as
+ * and 802.3/LLC-SNAP, VLAN tags (0x8100, 0x88a8; any number), ARP and RARP, IPv4 (options, fragments), IPv6 (extension headers as
  * OFPIEH_* bits, fragments), TCP, UDP, ICMP, ICMPv6 with neighbour discovery (target, SLL, TLL options), SCTP ports, the
  * outermost label stack entry of MPLS and the I-SID of PBB (behind those nothing is read: they do not say what they carry).
  * The whole key is written (absent fields zero); blocks 1 and 2 are only zeroed when they were not zero before, which
