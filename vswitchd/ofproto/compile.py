@@ -35,7 +35,8 @@ _SAME = (
     "mpls_label", "mpls_tc", "mpls_bos", "pbb_isid", "tunnel_id",
     "tcp_flags",
 )  # fmt: skip
-# OpenFlow field -> field of VS_KEY_FIELDS. in_phy_port is not there: see dp_match.
+# OpenFlow field -> field of VS_KEY_FIELDS. All our ports are physical, so in_phy_port is in_port (7.2.3.9); a
+# match that says otherwise takes nothing: see dp_match.
 KEY_FIELD: dict[Field, str] = {
     **{BY_NAME[name]: name.upper() for name in _SAME},
     **{
@@ -48,8 +49,12 @@ KEY_FIELD: dict[Field, str] = {
     BY_NAME["ipv6_nd_sll"]: "ND_SLL",
     BY_NAME["ipv6_nd_tll"]: "ND_TLL",
     BY_NAME["nw_ttl"]: "IP_TTL",
+    BY_NAME["in_phy_port"]: "BRIDGE",
 }
-_NOT_SETTABLE = frozenset({"in_port", "metadata", "eth_type", "ip_proto", "tcp_flags", "ipv6_exthdr"})
+_NEVER = ("BRIDGE", 0xFFFF, 0xFFFF)  # no bridge has this index
+_NOT_SETTABLE = frozenset(
+    {"in_port", "in_phy_port", "metadata", "eth_type", "ip_proto", "tcp_flags", "ipv6_exthdr"}
+)
 
 
 def compile_shape(shape: Shape) -> tuple[tuple[str, int, int, int], ...]:
@@ -65,7 +70,11 @@ def compile_shape(shape: Shape) -> tuple[tuple[str, int, int, int], ...]:
 
 def dp_match(fields: tuple[tuple[str, int, int, int], ...], packed: int) -> tuple[tuple[str, int, int], ...]:
     """Return the match of a rule from `compile_shape()` and the packed values."""
-    return tuple([(key, packed >> shift & ((1 << bits) - 1), mask) for key, mask, shift, bits in fields])
+    found = tuple([(key, packed >> shift & ((1 << bits) - 1), mask) for key, mask, shift, bits in fields])
+    if len(found) > 1 and found[1][0] == "BRIDGE":  # in_phy_port is always right behind in_port
+        same = found[0][1] == found[1][1]
+        return (found[0], *found[2:]) if same else (found[0], _NEVER, *found[2:])
+    return found
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
