@@ -94,7 +94,8 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
 {
     switch (a->type) {
     case VS_ACT_SET_FIELD:
-        set_key(key, (enum vs_field)a->field, a->value, a->mask);
+        if (a->arg == 0 || key->ip_proto[0] == a->arg)
+            set_key(key, (enum vs_field)a->field, a->value, a->mask);
         break;
     case VS_ACT_PUSH_VLAN:
         if (a->aux == VS_EDIT_LENIENT && (vs_get_be16(key->vlan_tci) & VS_TCI_PRESENT))
