@@ -1,6 +1,6 @@
 /* churn.c: everything that the control thread may change, changed while two cores forward; built with ThreadSanitizer.
  *
- * The main thread is the control thread: it feeds test ports, and between handfuls of frames adds and removes rules, groups, ports,
+ * The main thread is the control thread: it feeds test ports, and between handfuls of frames adds and removes rules, groups, meters, ports,
  * bridges and cores, moves queues, harvests and keeps house. The order comes from a seed, the work is bounded by rounds.
  * What must hold: no data race; after the last packet every port's ledger closes, what was fed was received, every lookup is
  * a rule's packet or a miss, and addresses of a port that is gone are forgotten.
@@ -18,6 +18,7 @@ enum {
     PATCH = 10,
     RULES = 64,
     ROUNDS = 800,
+    METERS = 3,
     FRAME_MAX = 400,
     VS_ROWS = 512,
 };
@@ -35,6 +36,7 @@ static vs_dp *dp;
 static vs_bridge *first, *second;
 static struct vs_port *ports[PORTS], *patch, *peer, *visitor, *behind;
 static uint64_t fed[PORTS], rules[RULES], rule_packets, table_outs;
+static uint64_t over_rate;
 static int cores[2];
 
 static uint32_t some(uint32_t n)
@@ -90,7 +92,9 @@ static uint64_t add_rule(vs_bridge *b, uint8_t table, int32_t priority)
     memset(&value, 0, sizeof value);
     memset(&mask, 0, sizeof mask);
     struct vs_rule_spec spec = {.table = table, .goto_table = -1, .priority = priority};
-    spec.n_apply = some_actions(actions);
+    if (some(3) == 0)
+        actions[spec.n_apply++] = (struct vs_action){.type = VS_ACT_METER, .arg = 1 + some(METERS), .aux = 1};
+    spec.n_apply += some_actions(actions + spec.n_apply);
     if (table == 0 && some(3) == 0)
         spec.goto_table = 1;
     if (priority > 0 && some(2)) {
@@ -170,17 +174,47 @@ static void assign(bool all)
 static void change_group(void)
 {
     struct vs_action actions[16];
-    uint32_t counts[3] = {0}, n = some(3) + 1, id = some(4);
+    struct vs_bucket_spec buckets[3];
+    struct vs_group_stats stats[4];
+    uint32_t n = some(3) + 1, id = some(4);
     unsigned total = 0;
     for (uint32_t i = 0; i < n; i++) {
-        counts[i] = some_actions(actions + total);
-        total += counts[i];
+        buckets[i] = (struct vs_bucket_spec){
+            .n_actions = some_actions(actions + total),
+            .weight = some(3),
+            .watch_port = some(2) ? 1 + some(GUEST_PORT) : VS_OFPP_ANY,
+            .watch_group = some(2) ? some(4) : VS_OFPG_ANY,
+        };
+        total += buckets[i].n_actions;
     }
     if (some(3) == 0)
-        vs_bridge_group_remove(first, id);
+        MUST(vs_bridge_group_remove(first, id) == 0);
     else
-        MUST(vs_bridge_group_set(first, id, some(2) ? VS_GROUP_ALL : VS_GROUP_INDIRECT, actions, counts, n) ==
-             0);
+        MUST(vs_bridge_group_set(first, id, (int)some(4), actions, buckets, n) == 0);
+    (void)vs_bridge_group_stats(first, id, stats, 4);
+    if (some(2))
+        MUST(vs_bridge_commit(first) == 0);
+}
+
+static void change_meter(void)
+{
+    static const uint16_t types[] = {VS_BAND_DROP, VS_BAND_DSCP_REMARK};
+    struct vs_band_spec bands[3];
+    struct vs_meter_stats stats[4];
+    uint32_t n = some(4), id = some(8) == 0 ? VS_OFPM_CONTROLLER : 1 + some(METERS);
+    for (uint32_t i = 0; i < n; i++)
+        bands[i] = (struct vs_band_spec){.type = types[some(2)],
+                                         .prec_level = (uint8_t)(1 + some(3)),
+                                         .rate = 1 + some(5000),
+                                         .burst = some(9)};
+    if (some(4) == 0)
+        MUST(vs_bridge_meter_remove(first, id) == 0);
+    else
+        MUST(vs_bridge_meter_set(first, id, some(2) ? VS_METER_PKTPS : VS_METER_KBPS | VS_METER_BURST, bands,
+                                 n) == 0);
+    (void)vs_bridge_meter_stats(first, id, stats, 4);
+    if (some(2))
+        MUST(vs_bridge_commit(first) == 0);
 }
 
 static void change_visitor(void)
@@ -314,8 +348,10 @@ static void change(void)
         break;
     case 10:
     case 11:
-    case 12:
         change_group();
+        break;
+    case 12:
+        change_meter();
         break;
     case 13:
     case 14:
@@ -392,6 +428,7 @@ static uint64_t check_ledger(const struct vs_port *p)
         rx += c.drops[i];
     for (unsigned i = VS_N_RX_DROPS; i < VS_N_DROPS; i++)
         tx += c.drops[i];
+    over_rate += c.drops[VS_DROP_RX_METER];
     MUST(c.rx_packets == c.rx_forwarded + rx);
     MUST(c.tx_offered == c.tx_packets + tx);
     return c.rx_packets - c.drops[VS_DROP_RX_PORT_DOWN] - c.drops[VS_DROP_RX_NO_RECV] -
@@ -408,6 +445,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < PORTS; i++)
         ports[i] = attach(first, vs_test_port_new("port", 2, 512), i + 1);
     join();
+    for (unsigned i = 0; i < 16; i++)
+        change_meter();
     last_rule = add_rule(first, 0, 0);
     for (int i = 0; i < 3; i++)
         add_rule(first, 1, i);
@@ -428,6 +467,7 @@ int main(int argc, char **argv)
     check_ledger(patch);
     check_ledger(peer);
     check_ledger(behind);
+    MUST(over_rate > 0);
     struct vs_rule_stats s;
     vs_rule_read(last_rule, &s);
     vs_bridge_table_stats(first, 0, &lookups, &matches, &n);
