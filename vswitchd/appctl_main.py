@@ -11,6 +11,7 @@ from vswitchd.appctl import Answer, Command, Table
 from vswitchd.appctl_bridge import COMMANDS as BRIDGE
 from vswitchd.appctl_cores import COMMANDS as CORES
 from vswitchd.appctl_qos import COMMANDS as QOS
+from vswitchd.appctl_trace import COMMANDS as TRACE
 from vswitchd.log import DESTINATIONS
 
 if TYPE_CHECKING:
@@ -73,4 +74,4 @@ def table() -> Table:
         Command("vlog/reopen", "", 0, 0, _vlog_reopen),
         Command("memory/show", "", 0, 0, _memory),
     )
-    return Table([*own, *BRIDGE, *CORES, *QOS])
+    return Table([*own, *BRIDGE, *CORES, *QOS, *TRACE])

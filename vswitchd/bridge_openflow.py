@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from vswitchd.ofproto.agent import Identity
 from vswitchd.ofproto.constants import OFPPC, OFPPF, OFPPS
 from vswitchd.ofproto.endpoint import ControllerConfig
+from vswitchd.ofproto.flow_table import FlowEntry, Selection
 from vswitchd.ofproto.server import OpenFlowBridge
 from vswitchd.ofproto.structures import Port
 from vswitchd.ofproto.tls import SslConfig
@@ -80,6 +81,12 @@ class OpenFlowSide(Protocol):
 
     def state(self) -> OpenFlowState:
         """Numbers for the metrics."""
+
+    def entry(self, table: int, rule: int) -> FlowEntry | None:
+        """The flow entry of a table whose rule in the datapath has that handle. Looks at all of the table."""
+
+    def show_staged(self) -> None:
+        """Show packets the flow-mods that wait for the end of a slice."""
 
     def close(self) -> None:
         """End all connections and listeners."""
@@ -174,6 +181,15 @@ class BridgeOpenFlow:
         status, agent = self._side.status(), self._side.agent
         flows = {table: count for table, count in enumerate(agent.flows.tables.counts) if count}
         return OpenFlowState(flows, status.groups, status.packet_ins, status.fail_open)
+
+    def entry(self, table: int, rule: int) -> FlowEntry | None:
+        """Return the flow entry of a table whose rule in the datapath has that handle."""
+        entries = self._side.agent.flows.tables.select(Selection(table_id=table))
+        return next((entry for entry in entries if entry.rule == rule), None)
+
+    def show_staged(self) -> None:
+        """Show packets the flow-mods that wait for the end of a slice."""
+        self._side.agent.flows.commit()
 
     def close(self) -> None:
         """End all connections and listeners."""
