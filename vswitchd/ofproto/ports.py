@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vswitchd.ofproto.constants import OFPPC, U64_MAX
+from vswitchd.ofproto.constants import OFPPC, OFPPS, U64_MAX
 from vswitchd.ofproto.constants10 import OFPPC10
 from vswitchd.ofproto.errors import OFPBRC, OFPPMFC, OFError
 from vswitchd.ofproto.stats import PortStats
@@ -37,10 +37,17 @@ class _Entry:
     desc: Port
     handle: dp.PortHandle
     since: float
-    described: int = 0
-    """The bits that the daemon told."""
+    told: Port
+    """As the daemon described it."""
     config: int = 0
     """The bits that controllers set."""
+
+
+def _shown(told: Port, config: int) -> Port:
+    """Describe a port with the bits that controllers set. One that is configured down is not live (6.7)."""
+    config |= told.config
+    state = told.state & ~OFPPS.LIVE if config & OFPPC.PORT_DOWN else told.state
+    return replace(told, config=config, state=int(state))
 
 
 class PortTable:
@@ -66,8 +73,9 @@ class PortTable:
 
     def add(self, desc: Port, handle: dp.PortHandle) -> Port:
         """Add a port."""
-        self._ports[desc.port_no] = _Entry(desc, handle, self._clock(), desc.config)
-        return desc
+        shown = _shown(desc, 0)
+        self._ports[desc.port_no] = _Entry(shown, handle, self._clock(), desc)
+        return shown
 
     def remove(self, port: int) -> Port | None:
         """Forget a port; return its last description, None if it was not there."""
@@ -79,12 +87,12 @@ class PortTable:
         entry = self._ports.get(desc.port_no)
         if entry is None:
             return None
-        entry.described = desc.config
-        desc = replace(desc, config=desc.config | entry.config)
-        if desc == entry.desc:
+        entry.told = desc
+        shown = _shown(desc, entry.config)
+        if shown == entry.desc:
             return None
-        entry.desc = desc
-        return desc
+        entry.desc = shown
+        return shown
 
     def check(self, mod: PortMod) -> None:
         """Refuse a port-mod that cannot be carried out; OFError of type PORT_MOD_FAILED."""
@@ -109,7 +117,7 @@ class PortTable:
         flood = _DP_NO_FLOOD if config & OFPPC10.NO_FLOOD else 0
         entry.handle.set_config(config & _CONFIG_13 | flood)
         entry.config = config
-        entry.desc = replace(entry.desc, config=entry.described | config)
+        entry.desc = _shown(entry.told, config)
         return entry.desc
 
     def stats(self, port: int) -> PortStats:

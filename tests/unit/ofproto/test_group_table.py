@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from of_peer import Peer, flow
+from of_peer import Peer, flow, port
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from test_agent_datapath import Real
@@ -11,7 +11,7 @@ from test_agent_datapath import Real
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
-from vswitchd.ofproto.constants import OFPGC, OFPGT
+from vswitchd.ofproto.constants import OFPGC, OFPGT, OFPPS
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.structures import Bucket
 
@@ -67,7 +67,8 @@ def test_fast_failover_needs_no_message(real, peer):
     assert real.send(FRAME) == {2: [FRAME]}
     real.ports[2].set_link(False)
     assert real.send(FRAME) == {3: [FRAME]}
-    peer.do(m.PortMod(3, real.agent.ports.desc(3).hw_addr, PORT_DOWN, PORT_DOWN))
+    address = real.agent.ports.desc(3).hw_addr
+    peer.do(m.PortMod(3, address, PORT_DOWN, PORT_DOWN))
     assert real.send(FRAME) == {}
     real.ports[2].set_link(True)
     assert real.send(FRAME) == {2: [FRAME]}
@@ -106,3 +107,18 @@ def test_users_of_groups_are_counted_as_they_come_and_go(peer):
     assert references() == {1: 1, 2: 0}
     assert peer.do(mod(OFPGT.ALL, group=1, command=OFPGC.DELETE)) is None
     assert peer.reply(mp.FlowStatsRequest()).entries == ()
+
+
+def test_a_port_that_is_configured_down_is_not_told_to_be_live(real, peer):
+    def state():
+        return [desc.state for desc in peer.reply(mp.PortDescRequest()).entries if desc.port_no == 2]
+
+    address = real.agent.ports.desc(2).hw_addr
+    real.agent.change_port(port(2, state=int(OFPPS.LIVE)))
+    assert state() == [OFPPS.LIVE]
+    assert peer.do(m.PortMod(2, address, PORT_DOWN, PORT_DOWN)) is None
+    assert state() == [0]
+    real.agent.change_port(port(2, state=int(OFPPS.LIVE), curr=8))
+    assert state() == [0]
+    assert peer.do(m.PortMod(2, address, 0, PORT_DOWN)) is None
+    assert state() == [OFPPS.LIVE]
