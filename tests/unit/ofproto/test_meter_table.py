@@ -7,6 +7,7 @@ from of_peer import Peer, flow
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from test_agent_datapath import Real, removed
+from test_bundles import bundle, commit
 
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import instructions as ins
@@ -177,3 +178,46 @@ def test_the_controllers_meter_limits_packet_ins_and_stays(real, peer):
 def test_too_many_meters(peer, monkeypatch):
     monkeypatch.setattr("vswitchd.ofproto.meters.MAX_METERS", 2)
     assert [peer.do(meter(number)) for number in (1, 2, 3)] == [None, None, "OFPMMFC_OUT_OF_METERS"]
+
+
+def changes():
+    return (
+        meter(1, DscpRemarkBand(10, 1), command=OFPMC.MODIFY),
+        meter(2, command=OFPMC.DELETE),
+        meter(3, DropBand(10, 2)),
+        metered(OUT, number=3),
+    )
+
+
+@pytest.fixture
+def two_meters(peer):
+    for number in (1, 2):
+        assert peer.do(meter(number, DropBand(10, number))) is None
+    assert peer.do(metered(OUT)) is None
+    assert peer.do(metered(OUT, number=2, table_id=2)) is None
+    return peer
+
+
+def test_a_bundle_that_fails_leaves_meters_and_their_users(real, two_meters):
+    peer = two_meters
+    before = [peer.reply(mp.MeterConfigRequest()), peer.reply(mp.FlowStatsRequest())]
+    bundle(peer, *changes(), meter(9, command=OFPMC.MODIFY))
+    assert [name for _, name in commit(peer)] == ["OFPMMFC_UNKNOWN_METER", "OFPBFC_MSG_FAILED"]
+    assert [peer.reply(mp.MeterConfigRequest()), peer.reply(mp.FlowStatsRequest())] == before
+    assert came_out(real, packet(), 3) == [packet()]
+    assert [e.flow_count for e in peer.reply(mp.MeterStatsRequest()).entries] == [1, 1]
+    for number in (1, 2):
+        assert peer.do(meter(number, command=OFPMC.DELETE)) is None
+    assert peer.reply(mp.FlowStatsRequest()).entries == ()
+
+
+def test_a_bundle_changes_meters_and_flows_together(real, two_meters):
+    peer = two_meters
+    bundle(peer, *changes())
+    assert commit(peer) == []
+    assert [(e.meter_id, e.flow_count) for e in peer.reply(mp.MeterStatsRequest()).entries] == [
+        (1, 0),
+        (3, 1),
+    ]
+    assert [e.table_id for e in peer.reply(mp.FlowStatsRequest()).entries] == [0]
+    assert came_out(real, packet(), 3) == [packet()] * 2
