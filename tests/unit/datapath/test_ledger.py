@@ -157,7 +157,7 @@ def test_punt_carries_its_origin(box: SwitchBox) -> None:
     box.send(1, UDP_FRAME)
     (p,) = box.dp.take_punts()
     assert (p.in_port, p.table, p.cookie, p.reason, p.metadata) == (1, 3, 0xC0FFEE, dp.PUNT_NO_MATCH, 0x1234)
-    assert (p.total_len, p.max_len, p.data) == (len(UDP_FRAME), 100, UDP_FRAME[:100])
+    assert (p.total_len, p.max_len, p.data) == (len(UDP_FRAME), 100, UDP_FRAME)  # whole: it may be buffered
     assert drops(box) == {}
 
 
