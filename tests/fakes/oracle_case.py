@@ -41,8 +41,8 @@ class Case:
         """n random operations."""
         maker = pipelines.Maker(self.r, self.oracle)
         self.request(o.PortMod(1, 0, 0))
-        for _ in range(4):
-            self.do(("request", maker.flow_mod()))
+        for make in [maker.group_mod, maker.group_mod, *[maker.flow_mod] * 4]:
+            self.do(("request", make()))
         for _ in range(n):
             self.do(maker.op())
         self.do(("statistics",))

@@ -22,9 +22,7 @@ GROUPS = [1, 2, 3, 4]
 METERS = [1, 2]
 TABLES = [0, 0, 0, 1, 1, 2, 2, 253]
 # Features that the switch does not have yet: what is named here is not asked of it.
-NOT_YET: frozenset[str] = frozenset(
-    os.environ.get("ORACLE_NOT_YET", "in_phy_port,tcp_flags,tunnel_id").split(",")
-)
+NOT_YET: frozenset[str] = frozenset(os.environ.get("ORACLE_NOT_YET", "tcp_flags").split(","))
 
 Op = tuple
 MASKS = {"metadata": [3, 1], "tunnel_id": [0xFF, 1], "eth_dst": [1 << 40, 0xFF], "eth_src": [0xFF, 0xFFFFFF]}
@@ -137,6 +135,7 @@ class Maker:
             ("push_vlan", r.choice([0x8100, 0x88A8])),
             ("pop_vlan",),
             ("dec_nw_ttl",),
+            ("dec_nw_ttl",),
             ("set_nw_ttl", r.choice(TTLS)),
         ]
         if have("mpls"):
@@ -203,7 +202,7 @@ class Maker:
 
     def action_set(self, match: o.Match) -> tuple[tuple, ...]:
         """Without fields whose order would show: what an ICMPv6 packet carries hangs on its type."""
-        found = self.actions(match, 5)
+        found = self.actions(match if len(match) > 1 else self.match(), 5)
         return tuple(a for a in found if a[:2] != ("set_field", "icmpv6_type"))
 
     # ---- requests
@@ -331,7 +330,7 @@ class Maker:
         actions = list(self.action_set(self.match()))
         actions = [a for a in actions if a[0] != "group" or r.random() < 0.1]
         later = [g for g in self.s.groups if g > number]
-        if later and r.random() < 0.3:
+        if later and r.random() < 0.5:
             actions.append(("group", r.choice(later)))
         if r.random() < 0.5:
             actions.append(self.output())

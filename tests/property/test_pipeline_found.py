@@ -41,6 +41,21 @@ FOUND = {
         flow(apply=[("group", 1)]),
         PACKET,
     ],
+    "a bucket's tunnel id in its packet-in, and not in the next one's": [
+        (
+            "request",
+            o.GroupMod(
+                "add",
+                2,
+                buckets=(
+                    o.Bucket((("set_field", "tunnel_id", 5), ("output", o.CONTROLLER, 20))),
+                    o.Bucket((("output", o.CONTROLLER, 30),)),
+                ),
+            ),
+        ),
+        flow(apply=[("set_field", "tunnel_id", 6), ("group", 2), ("output", o.CONTROLLER, 40)]),
+        PACKET,
+    ],
     "no cookie from a bucket": [
         group(("output", o.CONTROLLER, 20)),
         flow(metadata=(1, 1), goto=1),

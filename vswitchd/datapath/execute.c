@@ -37,7 +37,9 @@ static void punt(struct vs_run *r, struct vs_packet *p, const struct vs_action *
         memcpy(to.mask, from->mask, sizeof to.mask);
     }
     if (r->packet_out || r->depth > 0)
-        memset(to.value, 0xff, sizeof(uint64_t)); /* the cookie */
+        memset(to.value, 0xff, sizeof(uint64_t));             /* the cookie */
+    if (r->tunnel != NULL && (r->packet_out || r->depth > 0)) /* else the walk told the action */
+        memcpy(to.mask + 8, r->tunnel, 8);
     if (VS_UNLIKELY(r->c->trace != NULL)) {
         vs_trace_event(r->c, VS_TRACE_PUNT, reason, r->depth);
         if (r->c->trace->dry) {
@@ -109,6 +111,10 @@ static int edit(struct vs_run *r, struct vs_packet *p, const struct vs_action *a
     }
     if (a->type == VS_ACT_METER) { /* asked before: it remarks */
         remark(r, p, (int)a->aux);
+        return 0;
+    }
+    if (a->type == VS_ACT_SET_FIELD && a->field == VS_F_TUNNEL_ID) {
+        r->tunnel = a->value;
         return 0;
     }
     if (a->aux == VS_EDIT_LENIENT && a->type == VS_ACT_PUSH_VLAN && p->n_tags != 0)

@@ -23,6 +23,7 @@ struct vs_run {
     const struct vs_action *group; /* the group that runs, at depth 0 */
     struct vs_packet *recirc;      /* RECIRC was met: the packet to go on with, */
     uint32_t recirc_table;         /* and where */
+    const uint8_t *tunnel;         /* what set_field tunnel_id last gave it; NULL: nothing so far */
     uint32_t ended; /* place of the rule whose action ended the packet early, or VS_NOT_ENDED */
 };
 

@@ -118,7 +118,9 @@ static void run_bucket(struct vs_run *r, struct vs_packet *p, struct vs_group *g
         r->orig->drop = VS_DROP_RX_NO_CLONE;
         return;
     }
+    const uint8_t *tunnel = r->tunnel;
     vs_run_actions(r, q, bucket->actions, bucket->n_actions);
+    r->tunnel = tunnel;
 }
 
 void vs_run_group(struct vs_run *r, struct vs_packet *p, uint32_t id)
