@@ -157,6 +157,94 @@ def test_every_table_may_recirculate() -> None:
     box.close()
 
 
+# ---- the actions that ask for it
+
+UDP_IP = IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / UDP(sport=1, dport=80) / b"payload"
+IP_RULE = (("ETH_TYPE", 0x0800, 0xFFFF), ("TP_DST", 80, 0xFFFF), ("IP_PROTO", 17, 0xFF))
+
+
+def labelled(*entries: tuple[int, int]) -> bytes:
+    """A frame with label stack entries of these labels and TTLs."""
+    stack = b"".join(
+        (label << 12 | (i == len(entries) - 1) << 8 | ttl).to_bytes(4, "big")
+        for i, (label, ttl) in enumerate(entries)
+    )
+    return bytes(ETH)[:12] + b"\x88\x47" + stack + bytes(UDP_IP)
+
+
+def test_what_a_popped_label_hid(box: SwitchBox) -> None:
+    box.rule(1, (("ETH_TYPE", 0x8847, 0xFFFF), ("MPLS_BOS", 1, 1)), dp.pop_mpls(0x0800), goto=1)
+    box.rule(1, (("ETH_TYPE", 0x8847, 0xFFFF), ("MPLS_BOS", 0, 1)), dp.pop_mpls(0x8847), goto=1)
+    box.rule(1, IP_RULE, dp.output(2), table=1)
+    box.rule(1, (("MPLS_LABEL", 7, 0xFFFFF),), dp.output(3), table=1)
+    for _ in range(2):
+        assert box.send(1, labelled((5, 9)), labelled((5, 9), (7, 8)), labelled((7, 9), (5, 8))) == {
+            2: [bytes(ETH / UDP_IP)],
+            3: [labelled((7, 8))],
+        }
+    assert box.ports[1].counters().rx_drops == {"table_miss": 2}
+
+
+def test_a_pushed_label_hides_and_is_seen(box: SwitchBox) -> None:
+    box.rule(1, (), dp.push_mpls(0x8847), dp.set_field("MPLS_LABEL", 7), goto=1)
+    box.rule(2, IP_RULE, dp.output(3), table=1)
+    box.rule(1, (("MPLS_LABEL", 7, 0xFFFFF),), dp.dec_mpls_ttl(), dp.output(2), table=1)
+    assert box.send(1, bytes(ETH / UDP_IP)) == {2: [labelled((7, 8))]}
+
+
+def test_pbb_there_and_back(box: SwitchBox) -> None:
+    frame = bytes(ETH / UDP_IP)
+    box.rule(1, (), dp.push_pbb(), dp.set_field("PBB_ISID", 0x123456), dp.output(3), goto=1)
+    box.rule(1, (("PBB_ISID", 0x123456, 0xFFFFFF),), dp.pop_pbb(), goto=2, table=1)
+    box.rule(1, IP_RULE, dp.output(2), table=2)
+    for _ in range(2):
+        out = box.send(1, frame)
+        assert out[2] == [frame]
+        assert out[3][0][12:14] == b"\x88\xe7"
+
+
+def test_a_ttl_copied_out_is_seen(box: SwitchBox) -> None:
+    box.rule(
+        1, (), dp.push_mpls(0x8847), dp.set_mpls_ttl(200), dp.copy_ttl_out(), dp.pop_mpls(0x0800), goto=1
+    )
+    box.rule(1, (("IP_TTL", 9, 0xFF),), dp.output(2), table=1)
+    assert box.send(1, bytes(ETH / UDP_IP)) == {2: [bytes(ETH / UDP_IP)]}
+
+
+def test_a_remark_is_seen_by_the_next_table(box: SwitchBox) -> None:
+    """The meter may remark, so the next table looks at the packet, not at what it was."""
+    box.dp.set_time_ms(1000)
+    box.bridge.set_meter(
+        1, 2 | 4, [dp.BandSpec(2, rate=1, burst=1, prec_level=1)]
+    )  # packets/s, a burst of one
+    box.bridge.commit()
+    rules = [
+        box.rule(1, (), dp.meter(1, remarks=True), goto=1),
+        box.rule(1, (("ETH_TYPE", 0x0800, 0xFFFF), ("IP_DSCP", 12, 0x3F)), dp.output(3), table=1),
+        box.rule(1, (("ETH_TYPE", 0x0800, 0xFFFF), ("IP_DSCP", 10, 0x3F)), dp.output(2), table=1),
+    ]
+    packet = ETH / IP(src="10.0.0.1", dst="10.0.0.2", tos=10 << 2) / UDP(dport=80) / b"payload"
+    more = ETH / IP(src="10.0.0.1", dst="10.0.0.2", tos=12 << 2) / UDP(dport=80) / b"payload"
+    out = box.send(1, *[bytes(packet)] * 4)
+    assert set(out[2]) == {bytes(packet)}
+    assert set(out[3]) == {bytes(more)}
+    passed = len(out[2])
+    assert [n for n, _ in counts(box, *rules)] == [4, 4 - passed, passed]
+
+
+def test_a_meter_that_drops_ends_the_packet(box: SwitchBox) -> None:
+    box.dp.set_time_ms(1000)
+    box.bridge.set_meter(1, 2 | 4, [dp.BandSpec(1, rate=1, burst=1)])
+    box.bridge.commit()
+    rules = [box.rule(1, (), dp.meter(1), goto=1), box.rule(1, (), dp.output(2), table=1)]
+    passed = len(box.send(1, *[tagged()] * 5)[2])
+    assert 0 < passed < 5
+    assert [n for n, _ in counts(box, *rules)] == [5, passed]
+    assert box.ports[1].counters().rx_drops == {"meter": 5 - passed}
+    box.bridge.trace(tagged(), 1)
+    assert box.bridge.meter_stats(1, 1)[0][0] == 5  # a trace takes no tokens
+
+
 # ---- where a packet ends
 
 
