@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from ctl.ofctl_bundle import carry_out
 from ctl.ofctl_client import refusal_text
 from ctl.ofctl_session import PortNumbers, open_switch, usage_errors
 from ctl.ofctl_templates import Encoder
@@ -57,22 +58,23 @@ def _change(target: str, words: list[str], options: Options, command: OFPFC) -> 
         with usage_errors():
             flow = parse_flow(words[0], PortNumbers(client), command)
             data = encode(flow, xid := client.new_xids())
-        for _, error in client.pipeline([data]):
+        for _, error in carry_out(client, [data], options):
             raise VsError(f"{refusal_text(xid, error)} ({words[0] or 'all flows'})")
 
 
 def _from_file(target: str, path: str, options: Options, command: OFPFC) -> None:
-    lines = _read_lines(path)
+    lines = read_lines(path)
     with open_switch(target, options) as client:
         first = client.new_xids(len(lines))
         # Read everything before anything is sent: a slip of the pen on line 900 must not leave 899 flows.
         encoded = list(_encode(lines, PortNumbers(client), path, first, command))
-        errors = client.pipeline(encoded)
+        errors = carry_out(client, encoded, options)
     if errors:
         raise VsError(_tell(errors, lines, path, first))
 
 
-def _read_lines(path: str) -> list[str]:
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a file (-: standard input); UsageError."""
     try:
         if path == "-":
             return sys.stdin.read().splitlines()

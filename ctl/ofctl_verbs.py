@@ -50,6 +50,9 @@ _TABLE = (
     _write("mod-flows", "ofctl_flows:mod_flows", "change the actions of the flows that FLOW takes", "FLOW"),
     _write("del-flows", "ofctl_flows:del_flows", "delete all flows, or those that FLOW takes (-: from "
            "standard input)", "[FLOW]", (1, 2)),
+    _write("replace-flows", "ofctl_replace:replace", "make the flows those of a file: what differs is added or deleted", "FILE"),
+    Verb("diff-flows", "SOURCE1 SOURCE2", "ofctl_replace:diff", "print what differs between the flows of two switches or files "
+         "(exit code 2)", 2, 2, facts="ofctl_replace:diff_facts"),
     _write("packet-out", "ofctl_packets:packet_out", "send packets: in_port=PORT,packet=HEX,actions=ACTIONS",
            "PACKET-OUT|IN_PORT ACTIONS PACKET...", (2, 1 << 16)),
     Verb("monitor", "SWITCH MISSLEN", "ofctl_monitor:monitor", "print packet-ins (MISSLEN bytes of each), "
@@ -60,6 +63,14 @@ _TABLE = (
     _write("add-group", "ofctl_groups:add", "add a group", "GROUP"),
     _write("mod-group", "ofctl_groups:mod", "change a group (--may-create: or add it)", "GROUP"),
     _write("del-groups", "ofctl_groups:delete", "delete all groups, or one", "[GROUP]", (1, 2)),
+    _read("dump-meters", "ofctl_meters:meters", "print the meters, or one", "[meter=METER]", 2),
+    _read("meter-stats", "ofctl_meters:stats", "print the counters of the meters, or of one", "[meter=METER]", 2),
+    _read("meter-features", "ofctl_meters:features", "print what meters can do"),
+    _write("add-meter", "ofctl_meters:add", "add a meter", "METER"),
+    _write("mod-meter", "ofctl_meters:mod", "change a meter", "METER"),
+    _write("del-meters", "ofctl_meters:delete", "delete all meters, or one", "[meter=METER]", (1, 2)),
+    _read("queue-stats", "ofctl_queues:stats", "print the counters of queues", "[PORT [QUEUE]]", 3),
+    _read("queue-get-config", "ofctl_queues:config", "print how queues are configured", "[PORT]", 2),
     Verb("probe", "TARGET", "ofctl_echo:probe", "say by the exit code if the switch answers"),
     Verb("ping", "TARGET [BYTES]", "ofctl_echo:ping", "measure the time of ten echos", 1, 2,
          facts="ofctl_echo:ping_facts"),

@@ -90,8 +90,6 @@ def _find(options: Options) -> Verb:
         raise UsageError(f"'{name}' command takes at most {verb.most} arguments")
     if options.read_only and verb.writes:
         raise UsageError(f"'{name}' command does not work in read only mode")
-    if options.bundle:
-        raise UsageError("--bundle needs OpenFlow 1.4, which this switch does not speak yet")
     return verb
 
 

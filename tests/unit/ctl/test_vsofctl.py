@@ -224,7 +224,6 @@ BAD_LINES = [
     (["probe", "tcp:1.2.3:1"], "tcp:1.2.3:1: 1.2.3 is not an IPv4 address"),
     (["-O", "OpenFlow10", "probe", "x"], "-O OpenFlow10: this switch speaks OpenFlow13 only"),
     (["-O", "what", "probe", "x"], "what: unknown OpenFlow protocol (OpenFlow13)"),
-    (["--bundle", "add-flow", "x", "y"], "--bundle needs OpenFlow 1.4, which this switch does not speak yet"),
     (["--read-only", "del-flows", "x"], "'del-flows' command does not work in read only mode"),
     (["--no", "probe", "x"], "option '--no' is ambiguous; possibilities: '--no-names' '--no-stats' '--no-syslog'"),
     (["--wat"], "unrecognized option '--wat'"),
