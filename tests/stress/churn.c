@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "datapath.h"
+#include "qos.h"
 #include "qsbr.h"
 
 enum {
@@ -73,6 +74,8 @@ static uint32_t some_output(void)
 static unsigned some_actions(struct vs_action *a)
 {
     unsigned n = 0;
+    if (some(3) == 0)
+        a[n++] = (struct vs_action){.type = VS_ACT_SET_QUEUE, .arg = some(3)};
     if (some(4) == 0)
         a[n++] = (struct vs_action){.type = VS_ACT_PUSH_VLAN, .arg = 0x8100};
     if (some(3) == 0)
@@ -173,7 +176,7 @@ static void assign(bool all)
 
 static void change_group(void)
 {
-    struct vs_action actions[16];
+    struct vs_action actions[24];
     struct vs_bucket_spec buckets[3];
     struct vs_group_stats stats[4];
     uint32_t n = some(3) + 1, id = some(4);
@@ -287,6 +290,22 @@ static void change_port(void)
     vs_port_set_link(p, some(4) != 0);
 }
 
+/* Rates at which packets wait for a while; what waits moves over, goes on, or is dropped. */
+static void change_qos(void)
+{
+    struct vs_queue_spec queues[2] = {{.id = some(3), .max_rate = 1000000 << some(8)}, {.id = 5}};
+    struct vs_qos_spec spec = {.type = some(8) == 0 ? VS_QOS_POLICE : VS_QOS_SHAPE,
+                               .max_rate = some(2) ? 2000000u << some(8) : 0};
+    struct vs_port *p = some(4) ? ports[some(PORTS)] : patch;
+    queues[1].min_rate = queues[0].max_rate / 2;
+    if (some(3) == 0)
+        vs_port_clear_qos(p);
+    else
+        MUST(vs_port_set_qos(p, &spec, queues, spec.type == VS_QOS_POLICE ? 0 : 1 + some(2)) == 0);
+    if (some(4) == 0)
+        MUST(vs_port_set_policing(p, some(2) ? 0 : 8000000, 0) == 0);
+}
+
 static void look(void)
 {
     static uint8_t frame[VS_MAX_FRAME];
@@ -295,7 +314,10 @@ static void look(void)
     struct vs_punt_record record;
     vs_dp_harvest(dp);
     vs_dp_core_stats(dp, cores[0], &stats);
+    struct vs_queue_stats queue;
     vs_port_read_counters(ports[0], &counters);
+    (void)vs_port_queue_stats(ports[0], some(3), &queue);
+    MUST(vs_port_waiting(ports[0]) < 100000);
     for (int i = 0; i < 100 && vs_dp_punt_take(dp, &record, frame, sizeof frame); i++)
         ;
 }
@@ -357,6 +379,10 @@ static void change(void)
     case 14:
         look();
         break;
+    case 19:
+    case 20:
+        change_qos();
+        break;
     case 15:
         send_out();
         break;
@@ -397,6 +423,7 @@ static void settle(void)
 {
     if (visitor != NULL)
         change_visitor();
+    vs_port_clear_qos(patch); /* what waits there would come back later */
     assign(true);
     for (unsigned i = 0; i < PORTS; i++) {
         struct vs_port_counters c;
@@ -432,7 +459,7 @@ static uint64_t check_ledger(const struct vs_port *p)
     MUST(c.rx_packets == c.rx_forwarded + rx);
     MUST(c.tx_offered == c.tx_packets + tx);
     return c.rx_packets - c.drops[VS_DROP_RX_PORT_DOWN] - c.drops[VS_DROP_RX_NO_RECV] -
-           c.drops[VS_DROP_RX_RUNT] - c.drops[VS_DROP_RX_FRAGMENT];
+           c.drops[VS_DROP_RX_POLICED] - c.drops[VS_DROP_RX_RUNT] - c.drops[VS_DROP_RX_FRAGMENT];
 }
 
 int main(int argc, char **argv)

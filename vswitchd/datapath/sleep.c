@@ -82,8 +82,10 @@ void vs_core_sleep(struct vs_core *c)
     const struct vs_rxq_list *list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
     c->idle_since = 0; /* whatever happens, a new spell of patience begins */
     uint64_t ns = UINT64_C(1000000) * WAKE_MS;
-    if (c->shaper != NULL) /* not past the time when a packet that waits may go */
-        ns = VS_MIN(ns, vs_shaper_due(c, c->shaper));
+    const struct vs_shaper *shaper =
+        __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */
+    if (shaper != NULL)                                /* not past the time when a packet that waits may go */
+        ns = VS_MIN(ns, vs_shaper_due(c, shaper));
     if (ns == 0 || !room_for(c, list->n + 1))
         return;
     unsigned armed = arm(list), n = 1;
