@@ -53,11 +53,11 @@ def read(snapshot: Snapshot, port: Row) -> Qos | None:
     config = row["other_config"]
     if row["type"] == POLICER:
         if "cir" not in config:
-            raise ConfigError(f"QoS type {POLICER} needs other_config:cir, bytes a second")
+            raise ConfigError(f"type {POLICER} needs other_config:cir, bytes a second")
         rate, burst = _number(config, "cir", MAX_RATE // 8), _number(config, "cbs", _U32)
         return Qos(rate * 8, burst * 8, (), police=True) if rate else None
     if row["type"] != SHAPER:
-        raise ConfigError(f'QoS type "{row["type"]}" is not supported: use {SHAPER} or {POLICER}')
+        raise ConfigError(f'type "{row["type"]}" is not supported: use {SHAPER} or {POLICER}')
     if len(row["queues"]) > MAX_QUEUES:
         raise ConfigError(f"a port has at most {MAX_QUEUES} queues")
     queues = []
