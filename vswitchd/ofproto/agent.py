@@ -83,6 +83,7 @@ class Agent:
         self._ttl_punt = self._miss_punt = False
         self.primary_connected: Callable[[], None] = _nobody_waits
         self._datapath = datapath
+        self._stopped = False
 
     def request(self, session: Session, request: Request) -> Job | None:
         """Answer a request; a long answer is returned as a job. Never raises for what a peer sent."""
@@ -96,7 +97,8 @@ class Agent:
 
     def commit(self) -> None:
         """Show all flow-mods so far to packets; those of a transaction wait for its end."""
-        self.flows.commit()
+        if not self._stopped:
+            self.flows.commit()
 
     def busy_for(self, session: Session) -> bool:
         """Whether the requests of a connection have to wait for another one's transaction."""
@@ -107,6 +109,12 @@ class Agent:
         if self.transaction is not None:
             for _ in self.transaction.job or ():
                 pass
+
+    def stop(self) -> None:
+        """Take back what is half done, and touch the datapath no more: the bridge goes, connections end later."""
+        if self.transaction is not None:
+            self.transaction.rollback()
+        self._stopped = True
 
     def leave(self, session: Session) -> None:
         """Forget a connection that ended; what it had half done is taken back."""
@@ -199,6 +207,8 @@ class Agent:
 
         Call when that may change.
         """
+        if self._stopped:
+            return
         wanted = any(session.wants(Async.PACKET_IN, OFPR.INVALID_TTL) for session in self.sessions)
         if wanted != self._ttl_punt:
             self._ttl_punt = wanted

@@ -195,6 +195,7 @@ class OpenFlowBridge:
 
     def close(self) -> None:
         """Close every connection and socket. The flows stay in the datapath until the bridge itself goes."""
+        self.agent.stop()
         for endpoint in self._all():
             endpoint.close()
         self._endpoints = {}

@@ -67,6 +67,22 @@ async def test_a_new_fail_mode_waits_for_the_end_of_a_bundle(w):
     assert w.dp.visible() == {}
 
 
+@world
+async def test_when_the_bridge_goes_nothing_touches_it_afterwards(w):
+    one = await committing(w)
+    touched = []
+    w.of.close()
+    assert w.of.agent.transaction is None
+    assert len(w.dp.rules) == 1
+    for name in ("commit", "rollback", "add_rule", "remove_rule", "set_ttl_punt", "set_punt_miss"):
+        setattr(w.dp, name, lambda *_: touched.append(1))
+    await one.eof()
+    async with asyncio.timeout(20):
+        while w.of.agent.sessions:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert touched == []
+
+
 def test_what_others_are_in_the_middle_of_waits_too(tmp_path, monkeypatch):
     monkeypatch.setattr(flow_store, "_TURN", 1)
     monkeypatch.setattr("vswitchd.ofproto.channel.clock", count().__next__)  # one piece a slice
