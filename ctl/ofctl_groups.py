@@ -152,7 +152,8 @@ def _features_text(xid: int, reply: GroupFeaturesReply) -> Iterator[str]:
     yield f"{head('OFPST_GROUP_FEATURES reply', xid)}\n Group table:\n"
     yield f"    Types:  {reply.types:#x}\n    Capabilities:  {reply.capabilities:#x}\n"
     for name, most, words in _by_type(reply):
-        yield f"    {name} group:\n       max_groups={most:#x}\n       actions: {' '.join(words)}\n"
+        title = "fast failover" if name == "ff" else name
+        yield f"    {title} group:\n       max_groups={most:#x}\n       actions: {' '.join(words)}\n"
 
 
 def features_facts(reply: GroupFeaturesReply) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def parse_group(text: str, ports: Mapping[str, int], command: int) -> GroupMod:
     if group is None or group > OFPG.MAX:
         raise FlowTextError("must specify a group_id")
     if kind is None:
-        raise FlowTextError("must specify a type (all, indirect)")
+        raise FlowTextError("must specify a type (all, select, indirect, ff)")
     found = tuple(_parse_bucket(bucket, kind, ports) for bucket in buckets)
     if kind == OFPGT.INDIRECT and len(found) != 1:
         raise FlowTextError(f"an indirect group has exactly one bucket, not {len(found)}")
