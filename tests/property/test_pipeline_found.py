@@ -56,6 +56,20 @@ FOUND = {
         flow(apply=[("set_field", "tunnel_id", 6), ("group", 2), ("output", o.CONTROLLER, 40)]),
         PACKET,
     ],
+    "statistics of a flow with a field of an experimenter": [
+        (
+            "request",
+            o.FlowMod(
+                "add",
+                match={
+                    "eth_type": (0x800, 0xFFFF),
+                    "ip_proto": (6, 0xFF),
+                    "tcp_flags": (2, 0xFFF if exact else 3),
+                },
+            ),
+        )
+        for exact in (True, False)
+    ],
     "no cookie from a bucket": [
         group(("output", o.CONTROLLER, 20)),
         flow(metadata=(1, 1), goto=1),

@@ -75,13 +75,14 @@ class Shape:
 
 
 def _oxm(place: _Place) -> tuple[bytes, int, int, int, bytes]:
-    """Return header, shift, all ones of the field, bytes of its value, mask (none where it is exact)."""
+    """Return head, shift, all ones of the field, bytes of its value, mask (none where it is exact)."""
     row = place.field
-    if place.mask == row.all_ones:
-        return row.header.to_bytes(4, "big"), place.shift, row.all_ones, row.size, b""
-    header = row.header + 0x100 + row.size
-    mask = place.mask.to_bytes(row.size, "big")
-    return header.to_bytes(4, "big"), place.shift, row.all_ones, row.size, mask
+    exact = place.mask == row.all_ones
+    head = (row.header if exact else row.header + 0x100 + row.size).to_bytes(4, "big")
+    if row.experimenter:
+        head += row.experimenter.to_bytes(4, "big")
+    mask = b"" if exact else place.mask.to_bytes(row.size, "big")
+    return head, place.shift, row.all_ones, row.size, mask
 
 
 _SHAPES: WeakValueDictionary[_Key, Shape] = WeakValueDictionary()
