@@ -54,8 +54,6 @@ class Oracle:
         self.wants_ttl = True
         self.miss_send_len = 128
         self.generation = 0
-        self.early = False
-        self.buckets_are_sets = True
         self.chosen: dict[tuple, int] = {}  # SELECT: the bucket of each flow
         self.choose: Callable[[int], int] = lambda _group: 0
 

@@ -121,7 +121,7 @@ def inner(r: random.Random) -> tuple[int, bytes]:
     elif pick < 0.85:
         kind, body = 0x86DD, ipv6(r)
     elif pick < 0.95:
-        kind, body = 0x0806, arp(r)
+        kind, body = r.choice([0x0806, 0x0806, 0x8035]), arp(r)
     else:
         kind, body = 0x88B5, b"x" * 40
     return kind, checksums(bytes(12) + word(kind) + body)[14:]
@@ -143,10 +143,10 @@ def tags(r: random.Random, n: int) -> bytes:
     )
 
 
-def frame(r: random.Random, most_tags: int = 3) -> bytes:
+def frame(r: random.Random) -> bytes:
     """One frame."""
     kind = r.choice(["inner"] * 8 + ["mpls"] * 3 + ["pbb"] * 2 + ["llc"])
-    n_tags = min(most_tags, r.choice([0, 0, 0, 1, 1, 2, 3]))
+    n_tags = r.choice([0, 0, 0, 1, 1, 2, 3])
     head = eth(r) + tags(r, n_tags)
     if kind == "inner":
         ethertype, body = inner(r)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 VLAN = (0x8100, 0x88A8)
 MPLS = (0x8847, 0x8848)
 PBB = 0x88E7
-IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
+IPV4, IPV6, ARP, RARP = 0x0800, 0x86DD, 0x0806, 0x8035
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 PRESENT = 0x1000  # OFPVID_PRESENT
 
@@ -161,7 +161,7 @@ def fields(f: bytes) -> dict[str, int]:
         out |= {"mpls_label": lse >> 12, "mpls_tc": lse >> 9 & 7, "mpls_bos": lse >> 8 & 1}
     elif la.kind == PBB and len(p) >= 4:
         out["pbb_isid"] = num(p[1:4])
-    elif la.kind == ARP and p[:6] == bytes.fromhex("000108000604") and len(p) >= 28:
+    elif la.kind in (ARP, RARP) and p[:6] == bytes.fromhex("000108000604") and len(p) >= 28:
         out |= {"arp_op": num(p[6:8]), "arp_sha": num(p[8:14]), "arp_spa": num(p[14:18])}
         out |= {"arp_tha": num(p[18:24]), "arp_tpa": num(p[24:28])}
     elif la.ip:

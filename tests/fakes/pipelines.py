@@ -6,7 +6,6 @@ What is asked depends on what the oracle holds by then, so that deletes find flo
 from __future__ import annotations
 
 import copy
-import os
 import random
 from dataclasses import replace
 
@@ -21,32 +20,8 @@ PORTS = [1, 2, 3, 4]
 GROUPS = [1, 2, 3, 4]
 METERS = [1, 2]
 TABLES = [0, 0, 0, 1, 1, 2, 2, 253]
-# Features that the switch does not have yet: what is named here is not asked of it.
-NOT_YET: frozenset[str] = frozenset(os.environ.get("ORACLE_NOT_YET", "tcp_flags").split(","))
-
 Op = tuple
 MASKS = {"metadata": [3, 1], "tunnel_id": [0xFF, 1], "eth_dst": [1 << 40, 0xFF], "eth_src": [0xFF, 0xFFFFFF]}
-
-
-def have(*features: str) -> bool:
-    return not NOT_YET & set(features)
-
-
-NEW = (
-    "mpls_label",
-    "mpls_tc",
-    "mpls_bos",
-    "pbb_isid",
-    "tunnel_id",
-    "in_phy_port",
-    "ipv6_exthdr",
-    "sctp_src",
-    "sctp_dst",
-)
-
-
-def may(name: str) -> bool:
-    return (name not in NEW or have("fields")) and have(name)
 
 
 class Maker:
@@ -55,7 +30,7 @@ class Maker:
     def __init__(self, r: random.Random, s: Oracle) -> None:
         self.r, self.s = r, s
         self.guide: o.Match = {}  # what actions are to fit
-        self.pool = [frame(r, 3 if have("tags") else 1) for _ in range(r.choice([4, 8]))]
+        self.pool = [frame(r) for _ in range(r.choice([4, 8]))]
 
     # ---- matches
 
@@ -66,7 +41,7 @@ class Maker:
         seen = fields(sample) if len(sample) >= 14 else {}
         seen |= {"in_port": r.choice(PORTS), "metadata": r.choice([0, 1, 2]), "tunnel_id": r.choice([0, 5])}
         seen["in_phy_port"] = seen["in_port"]
-        seen = {n: v for n, v in seen.items() if n in o.FIELDS and may(n)}
+        seen = {n: v for n, v in seen.items() if n in o.FIELDS}
         names = r.sample(list(seen), min(len(seen), r.choice([0, 0, 0, 1, 1, 2, 4])))
         if r.random() < 0.7:
             names += [n for n in ("eth_type", "ip_proto", "icmpv6_type") if n in seen and r.random() < 0.9]
@@ -109,7 +84,7 @@ class Maker:
 
     def set_field(self) -> tuple:
         r = self.r
-        names = [n for n in o.FIELDS if o.FIELDS[n][2] and may(n)]
+        names = [n for n in o.FIELDS if o.FIELDS[n][2]]
         fit = [n for n in names if inconsistent(self.guide, [("set_field", n, 0)]) is False]
         deep = [n for n in fit if o.FIELDS[n][3]]
         name = r.choice(r.choice([names, fit, deep or fit, deep or fit]) or names)
@@ -138,17 +113,15 @@ class Maker:
             ("dec_nw_ttl",),
             ("set_nw_ttl", r.choice(TTLS)),
         ]
-        if have("mpls"):
-            simple += [
-                ("push_mpls", r.choice([0x8847, 0x8848])),
-                ("pop_mpls", r.choice([0x0800, 0x86DD, 0x8847, 0x8100])),
-                ("set_mpls_ttl", r.choice(TTLS)),
-                ("dec_mpls_ttl",),
-                ("copy_ttl_in",),
-                ("copy_ttl_out",),
-            ]
-        if have("pbb"):
-            simple += [("push_pbb", 0x88E7), ("pop_pbb",)]
+        simple += [
+            ("push_mpls", r.choice([0x8847, 0x8848])),
+            ("pop_mpls", r.choice([0x0800, 0x86DD, 0x8847, 0x8100])),
+            ("set_mpls_ttl", r.choice(TTLS)),
+            ("dec_mpls_ttl",),
+            ("copy_ttl_in",),
+            ("copy_ttl_out",),
+        ]
+        simple += [("push_pbb", 0x88E7), ("pop_pbb",)]
         fit = [a for a in simple if inconsistent(self.guide, [a]) is not True]
         return r.choice([self.set_field(), self.set_field(), r.choice(r.choice([simple, fit]))])
 
@@ -166,7 +139,7 @@ class Maker:
             return self.output()
         if pick < 0.95 and self.s.groups:
             return "group", r.choice(list(self.s.groups))
-        if pick < 0.97 and have("queues"):
+        if pick < 0.97:
             return "set_queue", r.choice([0, 1])
         return self.wrong() if r.random() < 0.1 else self.output()
 
@@ -210,7 +183,7 @@ class Maker:
     def instructions(self, match: o.Match, table: int) -> dict:
         r = self.r
         todo: dict = {}
-        if have("meters") and self.s.meters and r.random() < 0.2:
+        if self.s.meters and r.random() < 0.2:
             todo["meter"] = r.choice([*METERS, 9]) if r.random() < 0.1 else r.choice(list(self.s.meters))
         if r.random() < 0.75:
             todo["apply"] = self.actions(match, 4)
@@ -309,7 +282,7 @@ class Maker:
             {"in_phy_port": (1, 0xFFFFFFFF)},
             {"vlan_vid": (0x3000, 0x3000)},
         ]
-        extra = self.r.choice([e for e in bad if all(map(may, e))])
+        extra = self.r.choice(bad)
         return {n: v for n, v in match.items() if n not in extra} | extra
 
     def group_mod(self) -> o.GroupMod:
@@ -320,8 +293,7 @@ class Maker:
             command = r.choice(["add", "modify", "delete"])
         if command == "delete":
             return o.GroupMod("delete", number)
-        kinds = ["all", "indirect"] + (["select", "ff"] if have("select") else [])
-        kind = r.choice(kinds)
+        kind = r.choice(["all", "indirect", "select", "ff"])
         n = 1 if kind == "indirect" and r.random() < 0.97 else r.choice([0, 1, 2, 2, 3])
         return o.GroupMod(command, number, kind, tuple(self.bucket(kind, number) for _ in range(n)))
 
@@ -393,8 +365,9 @@ class Maker:
         before, self.s = self.s, copy.deepcopy(self.s)
         mods: list[o.Request] = []
         for _ in range(self.r.randrange(1, 6)):
-            kinds = [self.flow_mod, self.flow_mod, self.group_mod, self.port_mod]
-            mod = self.r.choice([*kinds, self.meter_mod] if have("meters") else kinds)()
+            mod = self.r.choice(
+                [self.flow_mod, self.flow_mod, self.group_mod, self.meter_mod, self.port_mod]
+            )()
             if not self.s.request(mod) or self.r.random() < 0.3:
                 mods.append(mod)
         self.s = before
@@ -408,7 +381,7 @@ class Maker:
             return "request", self.flow_mod()
         if pick < 0.52:
             return "request", self.group_mod()
-        if pick < 0.57 and have("meters"):
+        if pick < 0.57:
             return "request", self.meter_mod()
         if pick < 0.60:
             return "request", self.port_mod()
