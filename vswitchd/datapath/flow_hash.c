@@ -15,25 +15,24 @@ enum {
     PROTO_SCTP = 132,
 };
 
-static uint64_t add(uint64_t h, const uint8_t *d, unsigned len)
+/* One end: an address of at most 8 bytes, or one of 16, and a port (0: none). */
+VS_ALWAYS_INLINE uint64_t end_hash(const uint8_t *addr, unsigned len, uint64_t port)
 {
-    for (; len > 0; len -= VS_MIN(len, 8u), d += 8) {
-        uint64_t word = 0;
-        memcpy(&word, d, VS_MIN(len, 8u));
-        h = vs_mix64(h ^ word) + 0x9e3779b97f4a7c15ULL;
-    }
-    return h;
+    uint64_t word = 0, more = 0;
+    if (len == 16)
+        memcpy(&more, addr + 8, 8);
+    memcpy(&word, addr, VS_MIN(len, 8u)); /* constant for each caller */
+    if (len == 16)
+        return vs_mix64(vs_mix64(word + port) + more);
+    return vs_mix64(word ^ port << 48);
 }
 
 /* Source and destination of `len` bytes one behind the other; ports likewise, NULL: none. */
-static uint64_t ends(const uint8_t *addrs, unsigned len, const uint8_t *ports, uint64_t rest)
+VS_ALWAYS_INLINE uint64_t ends(const uint8_t *addrs, unsigned len, const uint8_t *ports, uint64_t rest)
 {
-    uint64_t a = add(0, addrs, len), b = add(0, addrs + len, len);
-    if (ports != NULL) {
-        a = add(a, ports, 2);
-        b = add(b, ports + 2, 2);
-    }
-    return vs_mix64(vs_mix64(a) + vs_mix64(b) + rest * 0x9e3779b97f4a7c15ULL);
+    uint64_t from = ports != NULL ? vs_get_be16(ports) : 0, to = ports != NULL ? vs_get_be16(ports + 2) : 0;
+    uint64_t a = end_hash(addrs, len, from), b = end_hash(addrs + len, len, to);
+    return vs_mix64(a + b + rest * 0x9e3779b97f4a7c15ULL);
 }
 
 static bool has_ports(uint8_t proto)
