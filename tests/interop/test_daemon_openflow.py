@@ -201,6 +201,27 @@ def test_controllers_on_unix_sockets_share_by_their_roles(world, place):
     assert {value for _, value in metrics["vs_controller_connected"]} == {1.0}
 
 
+def test_auxiliary_connections_and_the_rate_of_a_controller_as_its_row_says(world):
+    door, switch = world.door(), world.switch
+    switch.vsctl("set-controller", BR, door.target)
+    main = world.stack.enter_context(door.accept())
+    switch.vsctl("set", "Controller", BR, "other_config:aux-connections=2", "controller_rate_limit=100")
+    others = [world.stack.enter_context(door.accept()) for _ in range(2)]
+    features = [c.ask(m.FeaturesRequest()) for c in (main, *others)]
+    assert sorted(reply.auxiliary_id for reply in features) == [0, 1, 2]
+    assert len({reply.datapath_id for reply in features}) == 1
+    assert others[0].do(flow(act.Output(OFPP.CONTROLLER))) == []
+    by_number = {reply.auxiliary_id: c for reply, c in zip(features, (main, *others), strict=True)}
+    for number, c in ((1, by_number[1]), (2, by_number[2]), (3, main)):
+        world.send(number=number)
+        assert c.wait(m.PacketIn).match.get("in_port").value == number
+    switch.vsctl("set", "Controller", BR, "other_config:aux-connections=no")
+    for c in others:
+        with pytest.raises(EOFError):
+            c.wait(m.FlowMod)  # which a switch never sends
+    assert main.ask(m.FeaturesRequest()).auxiliary_id == 0
+
+
 def test_a_deaf_controller_is_left_after_two_probes_and_normal_takes_over(world):
     door = world.door()
     world.switch.vsctl(
