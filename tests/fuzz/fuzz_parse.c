@@ -1,7 +1,7 @@
 /* fuzz_parse.c: any bytes through the parser and through edits of what it found.
  *
  * With clang: `clang -fsanitize=fuzzer,address,undefined -Ivswitchd/datapath tests/fuzz/fuzz_parse.c
- * vswitchd/datapath/{parse,edit,edit_fields,edit_key,edit_layers,edit_mpls,crc32c,offload,flow_key,packet}.c`. With -DVS_REPLAY it has a main of its own, which replays the files
+ * vswitchd/datapath/{parse,edit,edit_fields,edit_key,edit_layers,edit_mpls,crc32c,offload,flow_hash,flow_key,packet}.c`. With -DVS_REPLAY it has a main of its own, which replays the files
  * named on the command line, each also cut short at every length and with random bytes changed (tests/fuzz/test_fuzz_parse.py).
  * What must hold: no byte outside the frame is read, offsets are inside the head, an edit does not change the length of the
  * frame unless it pushes or pops, and a refused edit changes nothing.
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "edit.h"
+#include "flow_hash.h"
 #include "parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -80,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     p.head_len = (uint16_t)VS_MIN(size, (size_t)VS_HEAD_COPY);
     vs_parse(&p, 0, &key, &dirty);
     check_offsets(&p);
+    (void)vs_flow_hash(&p);
     const uint8_t ones[16] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
     const uint8_t value[16] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8};
     uint8_t *before = malloc(size + 1);
@@ -104,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint16_t type = i % 3 == 0 ? VS_ACT_POP_PBB : VS_ACT_POP_MPLS, next = i % 2 ? 0x8847 : 0x86dd;
         (void)vs_edit_apply(&p, &(struct vs_action){.type = type, .arg = next});
         check_offsets(&p);
+        (void)vs_flow_hash(&p);
     }
     free(before);
     free(exact);

@@ -11,5 +11,5 @@ from replay import datapath, replay
 
 
 def test_corpus(tmp_path: Path) -> None:
-    names = "parse edit edit_fields edit_key edit_layers edit_mpls crc32c offload flow_key packet"
+    names = "parse edit edit_fields edit_key edit_layers edit_mpls crc32c offload flow_hash flow_key packet"
     replay("parse", datapath(*names.split()), tmp_path, at_least=20)
