@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -19,7 +20,7 @@ from scapy.layers.inet6 import (
     PadN,
 )
 from scapy.layers.ipsec import AH
-from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1AH, Dot1Q, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
@@ -154,5 +155,30 @@ snaps = st.builds(
     st.sampled_from([0, 0, 1]),
     ip4s,
 )
-packets = st.one_of(ethernet, ethernet, ethernet, snaps)
+lses = st.builds(lambda label, tc, ttl: MPLS(label=label, cos=tc, ttl=ttl), u20, u3, u8)
+
+
+def _mpls(dst: str, vlan: list[Packet], labels: list[Packet], bos: int, l3: Packet) -> Packet:
+    """Labels, the last of which mostly says that it is."""
+    labels = [label.copy() for label in labels]
+    for label in labels:
+        label.s = 0
+    labels[-1].s = bos
+    return _stack(Ether(dst=dst, src=dst), [*vlan, *labels, l3])
+
+
+def _pbb(dst: str, vlan: list[Packet], isid: int, inner: Packet) -> Packet:
+    return _stack(Ether(dst=dst, src=dst), [*vlan, Dot1AH(isid=isid, prio=isid & 7), inner])
+
+
+mplss = st.builds(
+    _mpls,
+    macs,
+    tags,
+    st.lists(lses, min_size=1, max_size=3),
+    st.sampled_from([1, 1, 1, 0]),
+    st.one_of(ip4s, ip6s, arps),
+)
+pbbs = st.builds(_pbb, macs, tags, st.integers(0, 2**24 - 1), ethernet)
+packets = st.one_of(ethernet, ethernet, ethernet, snaps, mplss, pbbs)
 frames = packets.map(bytes)

@@ -15,11 +15,15 @@ from vswitchd.datapath.dp import ffi, lib
 SET, PUSH, POP, DEC, TTL = (
     getattr(lib, f"VS_ACT_{n}") for n in ("SET_FIELD", "PUSH_VLAN", "POP_VLAN", "DEC_TTL", "SET_TTL")
 )
+COVERING = [
+    lib.VS_ACT_PUSH_MPLS, lib.VS_ACT_POP_MPLS, lib.VS_ACT_PUSH_PBB, lib.VS_ACT_POP_PBB, lib.VS_ACT_SET_MPLS_TTL,
+    lib.VS_ACT_DEC_MPLS_TTL, lib.VS_ACT_COPY_TTL_OUT, lib.VS_ACT_COPY_TTL_IN,
+]  # fmt: skip
 SETTABLE = [
     "ETH_DST", "ETH_SRC", "VLAN_VID", "VLAN_PCP", "IP_DSCP", "IP_ECN", "IP_TTL",
     "IPV4_SRC", "IPV4_DST", "TP_SRC", "TP_DST", "ICMP_TYPE", "ICMP_CODE", "ARP_OP",
     "ARP_SPA", "ARP_TPA", "ARP_SHA", "ARP_THA", "IPV6_SRC", "IPV6_DST", "IPV6_FLABEL",
-    "ND_TARGET", "ND_SLL", "ND_TLL",
+    "ND_TARGET", "ND_SLL", "ND_TLL", "MPLS_LABEL", "MPLS_TC", "MPLS_BOS", "PBB_ISID",
 ]  # fmt: skip
 INFO = {n: lib.vs_field_info(getattr(lib, f"VS_F_{n}")) for n in SETTABLE}
 KEY_SIZE = ffi.sizeof("struct vs_key")
@@ -51,7 +55,7 @@ def action(kind: int, name: str = "", value: bytes = b"", mask: bytes = b"", arg
 
 
 def edit(frame: bytes, actions: list[dict[str, Any]]) -> bytes | None:
-    room = len(frame) + 16
+    room = len(frame) + 18
     buffer = ffi.new("uint8_t[]", room)
     ffi.memmove(buffer, frame, len(frame))
     n = lib.vs_edit_frame(buffer, len(frame), room, ffi.new("struct vs_action[]", actions), len(actions))
@@ -84,6 +88,8 @@ def has_field(name: str, r: Reading) -> bool:
         "IPV6": kind == "86dd",
         "ARP": kind in ("0806", "8035"),
         "TP_": ip and r.l4 != 0xFFFF and (proto in (6, 17) or (proto == 132 and not m["ip_frag"][0] & 1)),
+        "MPL": kind in ("8847", "8848"),
+        "PBB": kind == "88e7",
         "ICM": r.l4 != 0xFFFF and proto in (1, 58),
     }
     return by_name.get(name, by_prefix.get(name[:3], by_prefix.get(name[:4], False)))
@@ -139,9 +145,11 @@ def check_set_field(frame: bytes, before: Reading, name: str, value: bytes, mask
 
 @st.composite
 def edits(draw: Any) -> dict[str, Any]:
-    kind = draw(st.sampled_from([SET, SET, SET, PUSH, POP, DEC, TTL]))
+    kind = draw(st.sampled_from([SET, SET, SET, SET, PUSH, POP, DEC, TTL, *COVERING]))
     if kind == SET:
         return action(SET, *draw(set_fields()))
+    if kind in COVERING:
+        return action(kind, arg=draw(st.sampled_from([0x8847, 0x8848, 0x800, 0x86DD])))
     return action(kind, arg=draw(st.integers(0, 255)) if kind == TTL else draw(st.sampled_from(TAGS)))
 
 
@@ -172,7 +180,8 @@ def test_key_follows_the_packet(frame: bytes, actions: list[dict[str, Any]]) -> 
     now = read(frame, 0)
     assume((now.l4 == 0xFFFF) == (before.l4 == 0xFFFF))  # tags moved a header across the end of the head
     assert bytes(ffi.buffer(key)).hex() == bytes(ffi.buffer(parse(frame))).hex()
-    assert sums(frame, now) == sums(frame0, before)
+    if not any(a["type"] in COVERING for a in actions):
+        assert sums(frame, now) == sums(frame0, before)
 
 
 @settings(max_examples=200, deadline=None)
@@ -197,6 +206,10 @@ def test_sources_name_all_that_a_result_depends_on(
     )
     ffi.memmove(other, mixed, size)
     for i in range(len(actions)):
+        again = lib.vs_edit_needs_parse(one, made + i)
+        assert again == lib.vs_edit_needs_parse(other, made + i)
+        if again:
+            break
         lib.vs_edit_key(one, made + i)
         lib.vs_edit_key(other, made + i)
     seen = [

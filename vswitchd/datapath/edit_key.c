@@ -117,14 +117,6 @@ void vs_edit_key(struct vs_key *key, const struct vs_action *a)
         if (key_has(key, VS_F_IP_TTL))
             key->ip_ttl[0] = (uint8_t)a->arg;
         break;
-    case VS_ACT_SET_MPLS_TTL:
-        if (key_has(key, VS_F_MPLS_LABEL))
-            key->mpls_lse[3] = (uint8_t)a->arg;
-        break;
-    case VS_ACT_DEC_MPLS_TTL:
-        if (key_has(key, VS_F_MPLS_LABEL) && key->mpls_lse[3] > 1)
-            key->mpls_lse[3]--;
-        break;
     default:
         break;
     }
@@ -218,8 +210,6 @@ void vs_edit_key_sources(struct vs_key *mask, const struct vs_action *a)
     case VS_ACT_SET_TTL:
         need_field(mask, VS_F_IP_TTL);
         break;
-    case VS_ACT_SET_MPLS_TTL: /* no rule matches on the TTL of MPLS */
-    case VS_ACT_DEC_MPLS_TTL:
     default:
         break;
     }

@@ -62,7 +62,7 @@ struct vs_key {
     uint8_t tunnel_id[8];
     uint8_t ipv6_exthdr[2];
     uint8_t pad[2];
-    uint8_t mpls_lse[4]; /* outermost label stack entry (RFC 3032, 2.1) */
+    uint8_t mpls_lse[4]; /* outermost label stack entry (RFC 3032, 2.1), TTL left out */
     uint8_t pbb_isid[4];
     uint8_t regs[36]; /* seat of registers */
     VS_PARTIAL

@@ -315,7 +315,7 @@ static void parse_word(struct scan *s, uint32_t ofs, int mpls)
     const uint8_t *word = s->d + ofs;
     s->l3_ofs = (uint16_t)ofs;
     if (mpls)
-        memcpy(s->key->mpls_lse, word, 4);
+        memcpy(s->key->mpls_lse, word, 3);
     else
         memcpy(s->key->pbb_isid + 1, word + 1, 3);
     *s->dirty |= DIRTY_2;

@@ -91,10 +91,10 @@ CASES = {
         {"eth_type": "8100", "vlan_tci": "1001", "vlan2_tci": "1002"},
         [22, NONE, 2],
     ),
-    "MPLS": ("8847 12345a40 45000000", {"eth_type": "8847", "mpls_lse": "12345a40"}, [14, NONE, 0]),
+    "MPLS": ("8847 12345a40 45000000", {"eth_type": "8847", "mpls_lse": "12345a00"}, [14, NONE, 0]),
     "MPLS multicast behind a tag": (
         "8100 0005 8848 00001101",
-        {"eth_type": "8848", "mpls_lse": "00001101", "vlan_tci": "1005"},
+        {"eth_type": "8848", "mpls_lse": "00001100", "vlan_tci": "1005"},
         [18, NONE, 1],
     ),
     "MPLS cut short": ("8847 123456", {"eth_type": "8847"}, [NONE, NONE, 0]),
