@@ -118,6 +118,21 @@ eth_dst=02:00:00:00:00:01,ip_proto=6,eth_type=0x800,tcp_dst=5,actions=1
 actions=set_field:02:00:00:00:00:01->dl_dst
 tcp,actions=DEC_TTL,OUTPUT:1
 priority=5 in_port=2 actions=output:1 , output:2
+mpls,mpls_label=5,mpls_tc=3,mpls_bos=1,actions=pop_mpls:0x800,1
+mpls,actions=dec_mpls_ttl,set_mpls_ttl(64),1
+mpls,actions=set_mpls_label:10,set_mpls_tc(3),1
+ip,actions=push_mpls:0x8848,1
+actions=set_tunnel64:5,1
+actions=write_actions(set_queue:5,group:2)
+actions=write_actions(output:1),goto_table:4
+icmp6,icmp_type=135,actions=set_field:fe80::1->nd_target,set_field:02:00:00:00:00:01->nd_sll
+icmp,actions=set_field:3->icmp_type,set_field:3->icmp_code
+arp,actions=set_field:1.2.3.4->arp_tpa,set_field:02:00:00:00:00:01->arp_tha
+sctp,sctp_src=3/3,actions=set_field:5->sctp_dst,1
+ipv6,nw_ecn=2,nw_tos=4,actions=1
+actions=group:0x10
+actions=goto_table(3)
+dl_type=0x5ff,actions=1
 """.strip().split("\n")
 NX = ["tcp,tcp_flags=+syn-ack,actions=1", "tcp,tcp_flags=2,actions=1", "tcp,tcp_flags=0x2/0x12,actions=1",
       "ip,nw_ttl=64,actions=1", "tcp,actions=set_field:5->nw_ttl,1"]  # fmt: skip
@@ -144,6 +159,12 @@ actions=set_field:zz->eth_dst
 actions=set_field:1->nothing
 actions=mod_nw_tos:256
 actions=mod_vlan_vid:4096
+ip,actions=mod_nw_tos:3
+actions=enqueue:1
+actions=enqueue:x:1
+actions=output:1,meter:3
+actions=meter:1,meter:2
+actions=push_vlan:0x800
 """.strip().split("\n")
 
 

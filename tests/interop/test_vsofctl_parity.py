@@ -22,7 +22,7 @@ pytestmark = pytest.mark.interop
 
 BRIDGE = unique("vo")  # its LOCAL port is a tap of this name
 ARP = "ffffffffffff0200000000010806000108000604000102000000000a0a0000010000000000000a000002" + "00" * 18
-_CHANGING = [(r"xid=0x[0-9a-f]+", "xid"), (r"duration=?[0-9.]+s", "duration")]
+_CHANGING = [(r"xid=0x[0-9a-f]+", "xid"), (r"duration[=:]?[0-9.]+s", "duration")]
 
 
 class Pair:
@@ -121,6 +121,13 @@ def fill(pair):
     )
     pair("add-group", "group_id=2,type=indirect,bucket=group:1")
     pair("add-group", "group_id=3,type=all")
+    pair("add-group", "group_id=4,type=select,bucket=weight:3,output:1,bucket=actions=output:2")
+    pair(
+        "add-group", "group_id=5,type=ff,bucket=watch_port:vm1,output:1,bucket=watch_group:1,actions=group:1"
+    )
+    pair("del-meters")
+    pair("add-meter", "meter=1,kbps,burst,stats,bands=type=drop,rate=1000,burst_size=100")
+    pair("add-meter", "meter=2 pktps band=type=dscp_remark rate=5 prec_level=1 type=drop rate=7")
     pair("add-flows", "-", stdin=FLOWS)
     pair("packet-out", f"in_port=1,packet={ARP},actions=TABLE")
     pair("packet-out", "2", "group:1", ARP, ARP)
@@ -137,6 +144,9 @@ READS = [
     ("--rsort dump-flows",), ("--rsort=metadata --sort dump-flows",), ("-m dump-flows",),
     ("dump-aggregate",), ("dump-aggregate", "table=1,arp"), ("dump-groups",), ("--names dump-groups",),
     ("dump-groups", "1"), ("dump-group-stats",), ("dump-group-stats", "group_id=1"), ("dump-group-features",),
+    ("dump-group-stats", "group_id=5"), ("dump-meters",), ("dump-meters", "meter=2"), ("meter-stats",),
+    ("meter-stats", "meter=1"), ("meter-features",), ("queue-stats",), ("queue-stats", "1"),
+    ("queue-get-config", "1"), ("queue-get-config",), ("--names queue-stats", "vm1", "all"),
     ("get-frags",), ("probe",),
 ]  # fmt: skip
 
@@ -162,6 +172,13 @@ REFUSED = [
     ("add-group", "group_id=1,type=foo"), ("add-group", "type=all"), ("mod-group", "group_id=77,type=all"),
     ("packet-out", "in_port=1,packet=xyz,actions=2"), ("packet-out", "in_port=1,actions=2"), ("foo",), ("add-flow",),
     ("probe", "1", "2"), ("set-frags", "foo"), ("set-frags", "reassemble"), ("--read-only add-flow", "actions=drop"),
+    ("add-meter", "meter=1,kbps,bands=type=drop,rate=5"), ("add-meter", "meter=9,kbps"), ("add-meter", "meter=9"),
+    ("add-meter", "meter=9,bands=type=drop,rate=5"), ("add-meter", "meter=9,kbps,bands=rate=5"),
+    ("add-meter", "meter=9,kbps,bands=type=drop"), ("add-meter", "meter=9,kbps,bands=type=foo,rate=5"),
+    ("add-meter", "meter=9,kbps,burst,bands=type=drop,rate=5"),
+    ("add-meter", "meter=9,kbps,bands=type=drop,rate=5,burst_size=5"),
+    ("add-meter", "meter=9,kbps,bands=type=drop,rate=5,prec_level=1"), ("mod-meter", "meter=77,kbps,bands=type=drop,rate=5"),
+    ("dump-meters", "foo"), ("queue-stats", "nosuch"),
     ("del-groups", "77"), ("--sort=nosuch dump-flows",), ("dump-flows", "ip,nw_src=1.2.3.4/33"),
 ]  # fmt: skip
 
@@ -220,7 +237,15 @@ def test_changes_are_those_of_ovs_ofctl(filled):
     filled("mod-port", "1", "forward")
     filled("--may-create mod-group", "group_id=7,type=all,bucket=output:1")
     filled("del-groups", "group_id=3")
-    assert [group["group_id"] for group in filled.json("dump-groups")] == [1, 2, 7]
+    assert [group["group_id"] for group in filled.json("dump-groups")] == [1, 2, 4, 5, 7]
+    filled("mod-meter", "meter=1,pktps,bands=type=drop,rate=9")
+    filled("del-meters", "meter=2")
+    theirs, ours = filled.both("dump-meters")
+    assert ours == theirs
+    assert filled.json("dump-meters") == [{"meter": 1, "flags": ["pktps"], "bands": ["type=drop rate=9"]}]
+    filled("del-meters")
+    assert filled.json("meter-stats") == []
+    assert filled.json("meter-features")["band_types"] == ["drop", "dscp_remark"]
     filled("set-frags", "drop")
     assert filled("get-frags") == "drop\n"
     filled("set-frags", "normal")
@@ -317,8 +342,8 @@ def test_monitor_prints_what_ovs_ofctl_monitor_prints(pair, place):
     pair("del-flows")
     pair("add-flow", "cookie=0xabc,priority=4,send_flow_rem,hard_timeout=900,actions=CONTROLLER:200")
     pair("add-flow", "table=3,send_flow_rem,actions=drop")
-    theirs = [*pair.theirs, "-m", "monitor", pair.target, "65534"]
-    ours = [*pair.ours, "-m", "monitor", pair.target, "65534"]
+    theirs = [*pair.theirs, "-m", "monitor", pair.target, "65535"]
+    ours = [*pair.ours, "-m", "monitor", pair.target, "65535"]
     with (
         Child(theirs, place / "theirs", env={"OVS_RUNDIR": str(place)}) as one,
         Child(ours, place / "ours") as other,

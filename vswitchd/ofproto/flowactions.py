@@ -55,6 +55,23 @@ def _output(word: str, arg: str, scope: Scope) -> Made:
     yield a.Output(number_, OFPCML_NO_BUFFER if number_ == OFPP.CONTROLLER else 0)
 
 
+def _enqueue(word: str, arg: str, scope: Scope) -> Made:
+    """Say OpenFlow 1.0's action with those of 1.3; what follows uses no queue again (queue 0)."""
+    where, _, queue = arg.replace(",", ":").rpartition(":")
+    if not where:
+        raise FlowTextError(f'{word}: "{arg}" is not PORT:QUEUE')
+    yield a.SetQueue(number(queue.strip(), word, 32))
+    yield a.Output(port(where.strip(), word, scope.ports), 0)
+    yield a.SetQueue(0)
+
+
+def _mod_nw_tos(word: str, arg: str, _scope: Scope) -> Made:
+    value = number(arg, word, 8)
+    if value & 3:
+        raise FlowTextError(f"{word}: {arg} is not a valid TOS: its lower two bits are ECN's")
+    yield a.SetField(BY_NAME["ip_dscp"], value >> 2)
+
+
 def _controller(word: str, arg: str, _scope: Scope) -> Made:
     max_len = OFPCML_NO_BUFFER
     if arg and arg.isdigit():
@@ -94,13 +111,13 @@ _SET_NAMES = KEYWORDS | {
 }
 
 
-def _mod(name: str, *, shift: int = 0, bits: int = 0) -> Maker:
+def _mod(name: str, *, bits: int = 0) -> Maker:
     """Make the maker of an OpenFlow 1.0 word that sets a field."""
     row = BY_NAME[name]
 
     def make(word: str, arg: str, scope: Scope) -> Made:
         value = number(arg, word, bits) if bits else parse_value(row, arg, word, scope.ports)[0]
-        yield a.SetField(row, value >> shift)
+        yield a.SetField(row, value)
 
     return make
 
@@ -200,6 +217,7 @@ ACTION_WORDS: dict[str, Maker] = {
     "controller": _controller,
     "set_field": _set_field,
     "group": _group,
+    "enqueue": _enqueue,
     "set_queue": _numbered(a.SetQueue, 32),
     "push_vlan": _push_vlan,
     "pop_vlan": _pop_vlan,
@@ -216,12 +234,13 @@ ACTION_WORDS: dict[str, Maker] = {
     "mod_dl_dst": _mod("eth_dst"),
     "mod_nw_src": _mod("ipv4_src"),
     "mod_nw_dst": _mod("ipv4_dst"),
-    "mod_nw_tos": _mod("ip_dscp", shift=2, bits=8),
+    "mod_nw_tos": _mod_nw_tos,
     "mod_nw_ecn": _mod("ip_ecn"),
     "mod_nw_ttl": _numbered(a.SetNwTtl, 8),
     "mod_tp_src": _mod_tp("src"),
     "mod_tp_dst": _mod_tp("dst"),
     "set_tunnel": _mod("tunnel_id", bits=64),
+    "set_tunnel64": _mod("tunnel_id", bits=64),
     "set_mpls_ttl": _numbered(a.SetMplsTtl, 8),
     "set_mpls_label": _mod("mpls_label"),
     "set_mpls_tc": _mod("mpls_tc"),
@@ -257,9 +276,7 @@ _LATER = [
     "fin_timeout",
     "check_pkt_larger",
     "delete_field",
-    "enqueue",
     "pop_queue",
-    "set_tunnel64",
     "dec_nsh_ttl",
 ]
 # The order of a flow's instructions (5.9), which Open vSwitch demands of its text, too.

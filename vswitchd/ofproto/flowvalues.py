@@ -30,6 +30,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")  # what ovs-ofctl does not quo
 class FlowTextError(ValueError):
     """Flow text that cannot be understood; one line that names the bad word."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        )
+
 
 def number(word: str, what: str, bits: int) -> int:
     """Read a decimal or 0x number of at most `bits` bits."""
