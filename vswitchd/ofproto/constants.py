@@ -100,12 +100,6 @@ class OFPMPF(IntFlag):
     MORE = 1
 
 
-class OFPHET(IntEnum):
-    """Hello element types (7.5.1)."""
-
-    VERSIONBITMAP = 1
-
-
 class OFPP(IntEnum):
     """Reserved port numbers (7.2.1)."""
 
@@ -362,13 +356,6 @@ class OFPIT(IntEnum):
     CLEAR_ACTIONS = 5
     METER = 6
     EXPERIMENTER = 0xFFFF
-
-
-class OFPMT(IntEnum):
-    """Match types (7.2.3.1)."""
-
-    STANDARD = 0
-    OXM = 1
 
 
 class OFPXMC(IntEnum):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import struct
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from vswitchd.ofproto.constants import OFPHET
 from vswitchd.ofproto.errors import OFError
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.wire import Reader
 
 _HEAD = struct.Struct("!HH")
+
+
+class OFPHET(IntEnum):
+    """Hello element types (7.5.1)."""
+
+    VERSIONBITMAP = 1
 
 
 class HelloElements:

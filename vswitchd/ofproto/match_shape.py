@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from vswitchd.ofproto.constants import OFPMT
-from vswitchd.ofproto.oxm import FieldMatch, Match
+from vswitchd.ofproto.oxm import OFPMT, FieldMatch, Match
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.fields import Field

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from vswitchd.ofproto.constants import OFPMT, OFPVID_PRESENT, OFPXMC
+from vswitchd.ofproto.constants import OFPVID_PRESENT, OFPXMC
 from vswitchd.ofproto.errors import OFPBMC, OFError
 from vswitchd.ofproto.fields import BY_NAME, FIELDS, Field
 from vswitchd.ofproto.wire import Reader
@@ -24,6 +25,13 @@ _HEAD = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
 _U32 = struct.Struct("!I")
 _VLAN_PCP_NEEDS = BY_NAME["vlan_vid"]
+
+
+class OFPMT(IntEnum):
+    """Match types (7.2.3.1)."""
+
+    STANDARD = 0
+    OXM = 1
 
 
 class FieldMatch(NamedTuple):
