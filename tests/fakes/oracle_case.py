@@ -127,7 +127,8 @@ class Case:
         return allowed
 
     def packets(self, in_port: int, frames: tuple[bytes, ...]) -> None:
-        batches = [[f] for f in frames] if self._selects() else [list(frames)]
+        # One by one where it matters which packet comes first: in a batch order is kept within a flow, not between flows.
+        batches = [[f] for f in frames] if self._selects() or self.oracle.meters else [list(frames)]
         for batch in batches:
             self._look_at_buckets()
             self._batch(in_port, batch)
@@ -205,7 +206,6 @@ class Case:
         for port, f in self.oracle.out:
             want.setdefault(port, []).append(f)
         self.oracle.out.clear()
-        # Packets of one batch are grouped by program: order is kept within a flow, not between flows.
         sides = [
             Counter(f"port {p}: {f.hex()}" for p, fs in side.items() for f in fs) for side in (got, want)
         ]

@@ -57,7 +57,8 @@ def _mended(before: bytes, after: bytes) -> bytes:
     if la.l4 is None or at is None or (la.proto == UDP and before[la.l4 + 6 : la.l4 + 8] == b"\0\0"):
         return out
     out = _shifted(before, out, la.l4 + at, (la.l4, la.end), None if la.proto == ICMP else _addresses)
-    if la.proto in (UDP, ICMP) and out[la.l4 + at : la.l4 + at + 2] == b"\0\0":
+    changed = out[la.l4 + at : la.l4 + at + 2] != before[la.l4 + at : la.l4 + at + 2]
+    if changed and la.proto in (UDP, ICMP) and out[la.l4 + at : la.l4 + at + 2] == b"\0\0":
         out = put(out, la.l4 + at, 2, 0xFFFF)
     return out
 
@@ -85,6 +86,8 @@ def _shifted(before: bytes, after: bytes, at: int, span: tuple[int, int], extra:
         covered = (extra(f) if callable(extra) else b"") + f[start:at] + b"\0\0" + f[at + 2 : end]
         return ~csum(covered) & 0xFFFF
 
+    if total(before) == total(after):
+        return after
     old = ~num(before[at : at + 2]) & 0xFFFF
     value = old + total(after) + (~total(before) & 0xFFFF)
     while value >> 16:
