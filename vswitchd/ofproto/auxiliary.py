@@ -40,6 +40,12 @@ class Auxiliaries:
         self._channels: dict[int, Channel | None] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._try_at: dict[int, float] = {}
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Packet-ins that were dropped, on those that are gone as well."""
+        return self._dropped + sum(channel.dropped for channel in self.channels())
 
     def channels(self) -> list[Channel]:
         """Live ones, by number."""
@@ -68,7 +74,7 @@ class Auxiliaries:
             task.cancel()
         channel = self._channels.pop(number)
         if channel is not None:
-            channel.close(reason)
+            channel.close(reason)  # `_gone()` follows
 
     async def _open(self, number: int) -> None:
         try:
@@ -81,6 +87,7 @@ class Auxiliaries:
             self._channels[number] = channel
 
     def _gone(self, number: int, channel: Channel, reason: str) -> None:
+        self._dropped += channel.dropped
         if self._channels.get(number) in {None, channel}:
             log.info("%s: auxiliary connection %d: %s", self._name, number, reason)
             self._lost(number)

@@ -91,9 +91,8 @@ class Channel(asyncio.Protocol):
 
     @property
     def dropped(self) -> int:
-        """Packet-ins dropped because the peer did not read, or over its rate."""
-        dropped = 0 if self._connection is None else self._connection.dropped
-        return dropped + (0 if self.session is None else self.session.limit.refused)
+        """Packet-ins dropped because the peer did not read, or over its rate; also when it is gone."""
+        return 0 if self.session is None else self.session.connection.dropped + self.session.limit.refused
 
     def set_rate(self, rate: int | None, burst: int | None) -> None:
         """Change how many packet-ins a second it gets."""

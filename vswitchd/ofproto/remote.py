@@ -104,7 +104,9 @@ class Remote:
             last_error=self._history.last_error,
             sec_since_connect=since(now, self._history.connected_at),
             sec_since_disconnect=since(now, self._history.disconnected_at),
-            dropped=self._history.dropped + (channel.dropped if channel is not None else 0),
+            dropped=self._history.dropped
+            + self._auxiliaries.dropped
+            + (channel.dropped if channel is not None else 0),
         )
 
     def close(self) -> None:

@@ -128,6 +128,23 @@ async def test_the_rate_of_a_controller(w):
         w.of.punt(punt(1))
     assert w.status(target).dropped == 16
     assert isinstance((await main.next())[1], m.PacketIn)
+    await main.close()
+    await w.until(lambda: not w.of.agent.sessions)
+    assert w.status(target).dropped == 16
+
+
+@world
+async def test_what_all_connections_of_a_controller_drop_is_counted_together(w):
+    target, main, aux = await connected(w, 1)
+    for session in w.of.agent.sessions:
+        session.connection.dropped = 5
+    assert w.status(target).dropped == 10
+    await aux[1].close()
+    await w.until(lambda: len(w.of.agent.sessions) == 1)
+    assert w.status(target).dropped == 10
+    await main.close()
+    await w.until(lambda: not w.of.agent.sessions)
+    assert w.status(target).dropped == 10
 
 
 @pytest.mark.parametrize(("rate", "burst", "at_once"), [(1000, None, 250), (100, None, 25), (100, 70, 70)])
