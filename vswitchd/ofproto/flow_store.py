@@ -8,6 +8,7 @@ notes how to undo it (a bundle is all or nothing). Thread: control.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from vswitchd.ofproto.messages import FlowMod
     from vswitchd.ofproto.meters import MeterTable
+
+log = logging.getLogger(__name__)
 
 REPLACED = -1
 """`reason` of an entry whose slot was taken away without a removal being told."""
@@ -161,21 +164,27 @@ class FlowStore:
             if not entry.carried and entry.reason not in (None, REPLACED) and entry.wants_removed:
                 self._removed(entry)
 
-    def delete_group_users(self, group: int) -> None:
-        """Remove all entries that send to a group that goes (6.7), staged."""
-        for entry in list(self.group_users.get(group, ())):
-            self._delete(entry, OFPRR.GROUP_DELETE)
+    def delete_group_users(self, group: int) -> Iterator[bytes]:
+        """Remove all entries that send to a group that goes (6.7), staged, by whoever runs through it."""
+        return self._delete_in_turns(_users(self.group_users, group), OFPRR.GROUP_DELETE)
 
-    def delete_meter_users(self, meter: int) -> None:
-        """Remove all entries that use a meter that goes (6.5), staged."""
-        for entry in list(self.meter_users.get(meter, ())):
-            self._delete(entry, OFPRR.DELETE)
+    def delete_meter_users(self, meter: int) -> Iterator[bytes]:
+        """Remove all entries that use a meter that goes (6.5), staged, by whoever runs through it."""
+        return self._delete_in_turns(_users(self.meter_users, meter))
 
-    def renew_meter_users(self, meter: int) -> None:
-        """Make the rules of all entries that use a meter anew: its action changed. OFError TABLE_FULL."""
-        for entry in list(self.meter_users.get(meter, ())):
+    def renew_meter_users(self, meter: int) -> Iterator[bytes]:
+        """Make the rules of all entries that use a meter anew: its action changed. As above."""
+        for done, entry in enumerate(_users(self.meter_users, meter), 1):
             sub = self.tables.subtable(entry.table, entry.shape)
-            self._swap(sub, entry, entry.program, entry.cookie, reset=False)
+            try:
+                self._swap(sub, entry, entry.program, entry.cookie, reset=False)
+            except (
+                OFError
+            ) as error:  # the old rule stays, and meters; later tables do not see what it remarks
+                log.warning("meter %d: %s", meter, error)
+                return
+            if done % _TURN == 0:
+                yield b""
 
     def flush(self) -> None:
         """Remove everything without telling anybody (a change of fail mode), staged."""
@@ -303,9 +312,9 @@ class FlowStore:
         except dp.DatapathError as error:
             raise OFError(OFPFMFC.TABLE_FULL, str(error)) from None
 
-    def _delete_in_turns(self, entries: Iterable[FlowEntry]) -> Iterator[bytes]:
+    def _delete_in_turns(self, entries: Iterable[FlowEntry], reason: int = OFPRR.DELETE) -> Iterator[bytes]:
         for done, entry in enumerate(entries, 1):
-            self._delete(entry, OFPRR.DELETE)
+            self._delete(entry, reason)
             if done % _TURN == 0:
                 yield b""
 
@@ -362,6 +371,11 @@ class FlowStore:
         self._note_users(entry, entry.program)
         if gone:
             self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
+
+
+def _users(users: dict[int, set[FlowEntry]], number: int) -> Iterator[FlowEntry]:
+    """All that use this one now, but for those that cease to while others have their turns."""
+    return (entry for entry in list(users.get(number, ())) if entry in users.get(number, ()))
 
 
 def _drop(users: dict[int, set[FlowEntry]], number: int, entry: FlowEntry) -> None:

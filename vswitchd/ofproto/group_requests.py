@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @handler(GroupMod)
 @not_for_slaves
-def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    agent.groups.apply(msg, agent.flows)
+def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | None:
+    return agent.groups.apply(msg, agent.flows)
 
 
 @whole(mp.GroupStatsRequest)

@@ -21,7 +21,7 @@ from vswitchd.ofproto.errors import OFPGMFC, OFError
 from vswitchd.ofproto.group_checks import check_buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from vswitchd.ofproto.flow_store import FlowStore
     from vswitchd.ofproto.messages import GroupMod
@@ -66,11 +66,13 @@ class GroupTable:
     def __getitem__(self, group: int) -> Group:
         return self._groups[group]
 
-    def apply(self, mod: GroupMod, flows: FlowStore) -> None:
-        """Carry out a group-mod, staged; OFError, and nothing changed, if refused. A delete takes its flows along."""
+    def apply(self, mod: GroupMod, flows: FlowStore) -> Iterator[bytes] | None:
+        """Carry out a group-mod, staged; OFError, and nothing changed, if refused.
+
+        A delete takes its flows along; it is done by whoever runs through the iterator that it returns.
+        """
         if mod.command == OFPGC.DELETE:
-            self._delete(mod.group_id, flows)
-            return
+            return self._delete(mod.group_id, flows)
         if mod.group_id > OFPG.MAX:
             raise OFError(OFPGMFC.INVALID_GROUP, f"group {mod.group_id:#x} is a reserved number")
         had = self._groups.get(mod.group_id)
@@ -91,10 +93,12 @@ class GroupTable:
         except dp.DatapathError as error:
             raise OFError(OFPGMFC.OUT_OF_BUCKETS, str(error)) from None
         self._note(group)
+        return None
 
     def flush(self) -> None:
         """Remove all groups; the flows that use them must be gone."""
-        self._remove(self._groups)
+        for number in sorted(self._groups, reverse=True):
+            self._remove(number)
 
     def snapshot(self) -> dict[int, Group]:
         """Return what `restore()` takes: the groups as they are now."""
@@ -146,22 +150,24 @@ class GroupTable:
                 seen.add(number)
                 todo += after(self._groups[number])
 
-    def _delete(self, group: int, flows: FlowStore) -> None:
+    def _delete(self, group: int, flows: FlowStore) -> Iterator[bytes] | None:
         if group == OFPG.ALL:
-            doomed = list(self._groups)
-        elif group > OFPG.MAX:
+            return self._delete_in_turns(list(self._groups), flows)
+        if group > OFPG.MAX:
             raise OFError(OFPGMFC.INVALID_GROUP, f"group {group:#x} is a reserved number")
-        elif group not in self._groups:
-            return  # no error (6.7)
-        elif self.users(group):
+        if group not in self._groups:
+            return None  # no error (6.7)
+        if self.users(group):
             raise OFError(OFPGMFC.CHAINED_GROUP, f"another group sends to group {group}")
-        else:
-            doomed = [group]
-        for number in doomed:
-            flows.delete_group_users(number)
-        self._remove(doomed)
+        return self._delete_in_turns([group], flows)
 
-    def _remove(self, groups: Iterable[int]) -> None:
+    def _delete_in_turns(self, groups: list[int], flows: FlowStore) -> Iterator[bytes]:
         for number in sorted(groups, reverse=True):  # the datapath's list is sorted, and its end is cheap
+            while flows.group_users.get(number):  # others may add some meanwhile
+                yield from flows.delete_group_users(number)
+            self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        if number in self._groups:
             self._forget(number)
             self._bridge.remove_group(number)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @handler(MeterMod)
 @not_for_slaves
-def _meter_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
-    agent.meters.apply(msg, agent.flows)
+def _meter_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | None:
+    return agent.meters.apply(msg, agent.flows)
 
 
 def _wanted(agent: Agent, meter: int) -> list[int]:

@@ -67,11 +67,14 @@ class MeterTable:
             raise OFError(OFPMMFC.UNKNOWN_METER, f"meter {meter}")
         return dp.meter(meter, remarks=self._meters[meter].remarks)
 
-    def apply(self, mod: MeterMod, flows: FlowStore) -> None:
-        """Carry out a meter-mod, staged; OFError, and nothing changed, if refused. A delete takes its flows along."""
+    def apply(self, mod: MeterMod, flows: FlowStore) -> Iterator[bytes] | None:
+        """Carry out a meter-mod, staged; OFError, and nothing changed, if refused.
+
+        A delete takes its flows along; it is done by whoever runs through the iterator that it returns, as is what
+        a modification means to flows.
+        """
         if mod.command == OFPMC.DELETE:
-            self._delete(mod.meter_id, flows)
-            return
+            return self._delete(mod.meter_id, flows)
         if not 1 <= mod.meter_id <= OFPM.MAX and mod.meter_id != OFPM.CONTROLLER:
             raise OFError(OFPMMFC.INVALID_METER, f"meter {mod.meter_id:#x}")
         had = self._meters.get(mod.meter_id)
@@ -91,11 +94,13 @@ class MeterTable:
         created = had.created if had is not None else self._clock()
         meter = self._meters[mod.meter_id] = Meter(mod.meter_id, mod.flags, mod.bands, created)
         if had is not None and had.remarks != meter.remarks:
-            flows.renew_meter_users(mod.meter_id)
+            return flows.renew_meter_users(mod.meter_id)
+        return None
 
     def flush(self) -> None:
         """Remove all meters; the flows that use them must be gone."""
-        self._remove(list(self._meters))
+        for number in sorted(self._meters, reverse=True):
+            self._remove(number)
 
     def snapshot(self) -> dict[int, Meter]:
         """Return what `restore()` takes: the meters as they are now."""
@@ -105,21 +110,25 @@ class MeterTable:
         """Have these meters again (a transaction is taken back; the datapath forgets its own staged ones)."""
         self._meters = meters
 
-    def _delete(self, meter: int, flows: FlowStore) -> None:
+    def _delete(self, meter: int, flows: FlowStore) -> Iterator[bytes] | None:
         if meter == OFPM.ALL:
-            doomed = [number for number in self._meters if number <= OFPM.MAX]
-        elif meter == OFPM.CONTROLLER and meter in self._meters:
+            return self._delete_in_turns([number for number in self._meters if number <= OFPM.MAX], flows)
+        if meter not in self._meters:
+            return None  # no error (6.5)
+        if meter == OFPM.CONTROLLER:
             raise OFError(
                 OFPMMFC.INVALID_METER, "the controller's meter is never deleted; modify it to no bands"
             )
-        else:
-            doomed = [meter] if meter in self._meters else []  # an unknown one is no error (6.5)
-        for number in doomed:
-            flows.delete_meter_users(number)
-        self._remove(doomed)
+        return self._delete_in_turns([meter], flows)
 
-    def _remove(self, meters: list[int]) -> None:
+    def _delete_in_turns(self, meters: list[int], flows: FlowStore) -> Iterator[bytes]:
         for number in sorted(meters, reverse=True):  # the datapath's list is sorted, and its end is cheap
+            while flows.meter_users.get(number):  # others may add some meanwhile
+                yield from flows.delete_meter_users(number)
+            self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        if number in self._meters:
             del self._meters[number]
             self._bridge.remove_meter(number)
 

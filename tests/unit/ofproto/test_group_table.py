@@ -122,3 +122,18 @@ def test_a_port_that_is_configured_down_is_not_told_to_be_live(real, peer):
     assert state() == [0]
     assert peer.do(m.PortMod(2, address, 0, PORT_DOWN)) is None
     assert state() == [OFPPS.LIVE]
+
+
+def test_a_group_with_many_users_goes_in_turns(real, peer, monkeypatch):
+    monkeypatch.setattr("vswitchd.ofproto.flow_store._TURN", 1)
+    for priority in (6, 7, 8):
+        assert peer.do(flow(priority, actions=[act.Group(1)])) is None
+    job = real.agent.groups.apply(mod(OFPGT.ALL, group=1, command=OFPGC.DELETE), real.agent.flows)
+    assert next(job) == b""
+    assert len(peer.reply(mp.FlowStatsRequest()).entries) == 3
+    for priority in (6, 7, 8):  # some of them again, some a second time: all come too late
+        assert peer.do(flow(priority, actions=[act.Group(1)])) is None
+    assert set(job) == {b""}
+    assert peer.reply(mp.FlowStatsRequest()).entries == ()
+    assert peer.reply(mp.GroupDescRequest()).entries == ()
+    assert real.send(FRAME) == {}
