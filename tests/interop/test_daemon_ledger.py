@@ -1,6 +1,7 @@
 """Packets through real ports: vsappctl, vsctl and Prometheus tell the same, and the ledger closes."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from peers import need
@@ -117,6 +118,24 @@ def test_every_drop_has_its_name(switch, wires):
     until(lambda: ledgers(switch)[one.port]["received"] == N, "all packets are counted")
     assert check(switch)[one.port]["rx_drops"] == {"table_miss": N}
     assert "drop table_miss" in switch.appctl("drops", one.port)
+
+
+def test_traces_of_packets_made_up_and_of_real_ones(switch, wires):
+    one, two = wires
+    br = bridge(switch, wires)
+    made_up = switch.json("ofproto/trace", br, f"in_port={one.port}", frame(B, A).hex())
+    assert sorted(made_up["datapath_actions"]) == ["2", "LOCAL"]
+    assert A not in {row["mac"] for row in switch.json("fdb/show", br)}  # nothing was learned
+    assert check(switch)[one.port]["received"] == 0
+    words = ("ofproto/trace", "--live", one.port, f"dl_src={A},dl_type=0x88b5", "-n", "3", "--timeout", "60")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(switch.appctl, *words)
+        until(lambda: one.sock.send(frame(B, A)) and asked.done(), "three packets are traced")
+    text = asked.result()
+    assert text.count("Datapath actions: ") == 3
+    assert f'bridge("{br}")' in text
+    assert two.sock.recv(2000) == frame(B, A)
+    check(switch)
 
 
 def test_vlans_keep_access_ports_apart(switch, wires):
