@@ -79,7 +79,8 @@ class Table:
     @staticmethod
     def _check_actions(actions: tuple[act.Action, ...], allowed: Allowed, kind: int) -> None:
         for action in actions:
-            if _ACTIONS[action.__class__][0] not in allowed.actions[kind]:
+            found = _ACTIONS.get(action.__class__)  # None: one of 1.0 only, which table features cannot name
+            if found is None or found[0] not in allowed.actions[kind]:
                 raise OFError(OFPBAC.BAD_TYPE, f"{action.__class__.__name__} in this table")
             if isinstance(action, act.SetField) and action.field not in allowed.settable[kind]:
                 raise OFError(OFPBAC.BAD_SET_TYPE, f"{action.field.name} is not set in this table")

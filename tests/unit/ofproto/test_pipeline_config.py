@@ -7,12 +7,14 @@ from of_peer import Switch, flow
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
+from vswitchd.ofproto import actions10 as act10
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto import reassembly
 from vswitchd.ofproto.codec import encode, encode_parts
 from vswitchd.ofproto.constants import OFPAT, OFPCR, OFPFC, OFPFF, OFPIT, OFPMPF, OFPTFPT
+from vswitchd.ofproto.errors import OFPBAC, OFError
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.tablefeatures import ExperimenterProperty, TableFeatures, TableProperty
 
@@ -143,6 +145,14 @@ SET_DST = act.SetField(field("eth_dst"), 1)
 def test_flow_mods_are_held_to_it(peer, mod, error):
     write(peer, table(0), LAST)
     assert peer.do(mod) == error
+
+
+def test_actions_that_table_features_cannot_name_are_refused(switch, peer):
+    write(peer, table(0), LAST)
+    old = flow(actions=[act10.StripVlan()])
+    with pytest.raises(OFError) as refused:
+        switch.agent.flows.apply(old)
+    assert refused.value.code == OFPBAC.BAD_TYPE
 
 
 def test_modify_is_held_to_what_its_entries_may_do(switch, peer):
