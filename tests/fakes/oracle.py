@@ -45,6 +45,7 @@ class Oracle:
         self.flows: list[Flow] = []
         self.groups: dict[int, Group] = {}
         self.meters: dict[int, Meter] = {}
+        self.macs: dict[tuple[bytes, int], tuple[int, float]] = {}  # address and VLAN: port, last seen
         self.tables: dict[int, list[int]] = {}  # lookups, matches
         self.out: list[tuple[int, bytes]] = []
         self.punted: list[PacketIn] = []

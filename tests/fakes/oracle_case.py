@@ -128,7 +128,7 @@ class Case:
 
     def packets(self, in_port: int, frames: tuple[bytes, ...]) -> None:
         # One by one where it matters which packet comes first: in a batch order is kept within a flow, not between flows.
-        batches = [[f] for f in frames] if self._selects() or self.oracle.meters else [list(frames)]
+        batches = [[f] for f in frames] if self._order_matters() else [list(frames)]
         for batch in batches:
             self._look_at_buckets()
             self._batch(in_port, batch)
@@ -174,6 +174,12 @@ class Case:
         equal((total.packet_count, total.byte_count, total.flow_count), sums, "aggregate")
 
     # ---- SELECT: which bucket it is, is the switch's choice
+
+    def _order_matters(self) -> bool:
+        s = self.oracle
+        lists = [f.actions() for f in s.flows] + [b.actions for g in s.groups.values() for b in g.buckets]
+        learns = any(a[:2] == ("output", o.NORMAL) for actions in lists for a in actions)
+        return learns or bool(s.meters) or bool(self._selects())
 
     def _selects(self) -> list[int]:
         return [n for n, g in self.oracle.groups.items() if g.type == "select" and len(g.buckets) > 1]

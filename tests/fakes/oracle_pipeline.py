@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from tests.fakes import oracle_model as o
 from tests.fakes.oracle_edit import EDITS, Dropped, InvalidTtl, edit, remark
-from tests.fakes.oracle_packet import fields, flow_key, layers
+from tests.fakes.oracle_packet import fields, flow_key, layers, num
 
 # 5.10: the order in which an action set runs; set_field and the setting of TTLs are one step.
 ORDER = (
     "copy_ttl_in", "pop_vlan", "pop_pbb", "pop_mpls", "push_mpls", "push_pbb", "push_vlan", "copy_ttl_out",
     "dec_mpls_ttl", "dec_nw_ttl", "set_mpls_ttl", "set_nw_ttl", "set_field", "set_queue",
 )  # fmt: skip
+AGEING = 300  # seconds
 SET_ORDER = list(o.FIELDS)
 
 
@@ -148,6 +149,8 @@ class Walk:
                     self._send(f, number)
         elif port == o.CONTROLLER:
             self.punt(f, max_len, where)
+        elif port == o.NORMAL:
+            self._normal(f)
         elif port == o.IN_PORT:
             self._send(f, self.in_port)
         elif port == o.TABLE:
@@ -167,6 +170,22 @@ class Walk:
             self.s.out.append((number, f))
             port.tx[0] += 1
             port.tx[1] += len(f)
+
+    def _normal(self, f: bytes) -> None:
+        """A learning bridge with VLANs (ports are trunks of all); a priority tag is no tag (README of datapath)."""
+        tags = layers(f).tags
+        vid = num(f[tags[0] : tags[0] + 2]) & 0xFFF if tags else 0
+        if f[:5] == bytes.fromhex("0180c20000") and f[5] < 16:
+            return
+        if self.in_port in self.s.ports and not f[6] & 1:
+            self.s.macs[f[6:12], vid] = self.in_port, self.s.now
+        known, seen = self.s.macs.get((f[:6], vid), (0, 0.0))
+        if f[0] & 1 or not known or self.s.now - seen > AGEING:
+            targets = [n for n in sorted(self.s.ports) if n != self.in_port]
+        else:
+            targets = [known] if known != self.in_port else []
+        for number in targets:
+            self._send(f[:12] + f[16:] if tags and not vid else f, number)
 
     def punt(self, f: bytes, max_len: int, where: Where) -> None:
         port = self.s.ports.get(self.in_port)

@@ -127,7 +127,9 @@ class Maker:
 
     def output(self) -> tuple:
         r = self.r
-        port = r.choice([*PORTS, *PORTS, 9, o.ALL, o.FLOOD, o.IN_PORT, o.CONTROLLER, o.CONTROLLER, o.LOCAL])
+        port = r.choice(
+            [*PORTS, *PORTS, 9, o.ALL, o.FLOOD, o.IN_PORT, o.CONTROLLER, o.CONTROLLER, o.LOCAL, o.NORMAL]
+        )
         return "output", port, r.choice([o.WHOLE, 0, 20, 64, 128]) if port == o.CONTROLLER else o.WHOLE
 
     def action(self) -> tuple:
