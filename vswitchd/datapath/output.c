@@ -7,15 +7,8 @@
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
-bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
+VS_ALWAYS_INLINE bool collect(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
 {
-    uint32_t config = atomic_load_explicit(&port->config, memory_order_relaxed);
-    if (VS_UNLIKELY(config & (VS_PORT_DOWN | VS_PORT_NO_FWD | VS_PORT_SHAPED))) {
-        if (config & (VS_PORT_DOWN | VS_PORT_NO_FWD))
-            return false;
-        if (vs_shaper_take(c, port, p))
-            return true;
-    }
     struct vs_txq *q = &c->tx[port->index];
     if (!q->listed) {
         q->listed = 1;
@@ -26,6 +19,23 @@ bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p
     if (VS_UNLIKELY(q->n == VS_BATCH))
         vs_core_flush_port(c, port);
     return true;
+}
+
+/* Ports that are not simply sent to: configured so, or with a QoS. */
+static __attribute__((noinline)) bool output_slowly(struct vs_core *c, struct vs_port *port,
+                                                    struct vs_packet *p, uint32_t config)
+{
+    if (config & (VS_PORT_DOWN | VS_PORT_NO_FWD))
+        return false;
+    return vs_shaper_take(c, port, p) || collect(c, port, p);
+}
+
+bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
+{
+    uint32_t config = atomic_load_explicit(&port->config, memory_order_relaxed);
+    if (VS_UNLIKELY(config & (VS_PORT_DOWN | VS_PORT_NO_FWD | VS_PORT_SHAPED)))
+        return output_slowly(c, port, p, config);
+    return collect(c, port, p);
 }
 
 void vs_core_send(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n)
