@@ -19,6 +19,7 @@ from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPRR, OFPTT_ALL
 from vswitchd.ofproto.errors import OFPBIC, OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
+from vswitchd.ofproto.flow_users import FlowUsers, users_of
 from vswitchd.ofproto.match_shape import pack
 from vswitchd.ofproto.pipeline import WHOLE
 
@@ -56,8 +57,8 @@ class FlowStore:
     ) -> None:  # fmt: skip
         self.tables = FlowTables()
         self.pipeline = WHOLE
-        self.group_users: dict[int, set[FlowEntry]] = {}
-        self.meter_users: dict[int, set[FlowEntry]] = {}
+        self.users = FlowUsers()
+        self.group_users, self.meter_users = self.users.groups, self.users.meters
         self._bridge = bridge
         self._clock = clock
         self._groups = groups
@@ -166,15 +167,15 @@ class FlowStore:
 
     def delete_group_users(self, group: int) -> Iterator[bytes]:
         """Remove all entries that send to a group that goes (6.7), staged, by whoever runs through it."""
-        return self._delete_in_turns(_users(self.group_users, group), OFPRR.GROUP_DELETE)
+        return self._delete_in_turns(users_of(self.group_users, group), OFPRR.GROUP_DELETE)
 
     def delete_meter_users(self, meter: int) -> Iterator[bytes]:
         """Remove all entries that use a meter that goes (6.5), staged, by whoever runs through it."""
-        return self._delete_in_turns(_users(self.meter_users, meter))
+        return self._delete_in_turns(users_of(self.meter_users, meter))
 
     def renew_meter_users(self, meter: int) -> Iterator[bytes]:
         """Make the rules of all entries that use a meter anew: its action changed. As above."""
-        for done, entry in enumerate(_users(self.meter_users, meter), 1):
+        for done, entry in enumerate(users_of(self.meter_users, meter), 1):
             sub = self.tables.subtable(entry.table, entry.shape)
             try:
                 self._swap(sub, entry, entry.program, entry.cookie, reset=False)
@@ -252,7 +253,7 @@ class FlowStore:
             entry = FlowEntry(mod.table_id, shape, key, program, now)
             entry.rule = self._add_rule(sub, entry, program, mod.cookie)
             self.tables.insert(sub, entry)
-            self._note_users(entry, program)
+            self.users.note(entry)
             if self._undo is not None:
                 self._undo.append(partial(self._uninsert, entry))
         else:
@@ -289,9 +290,9 @@ class FlowStore:
             entry.used = max(entry.used, used_ms / 1000)
             self._waiting[old] = (entry, packets, octets)
             entry.carried += (old,)
-        self._drop_users(entry)
-        self._note_users(entry, program)
+        self.users.drop(entry)
         entry.program = program
+        self.users.note(entry)
 
     def _uncarry(self, entry: FlowEntry) -> None:
         """Forget the rules that an entry had before its counters were reset."""
@@ -325,25 +326,13 @@ class FlowStore:
     def _forget(self, entry: FlowEntry, reason: int, *, final: bool) -> None:
         self._remember(entry)
         self.tables.remove(entry)
-        self._drop_users(entry)
+        self.users.drop(entry)
         entry.reason = reason
         entry.timer = self._clock()
         self._bridge.remove_rule(entry.rule)
         if final:
             self._waiting[entry.rule] = (entry, 0, 0)
             entry.carried += (entry.rule,)
-
-    def _note_users(self, entry: FlowEntry, program: Program) -> None:
-        for group in program.groups:
-            self.group_users.setdefault(group, set()).add(entry)
-        if program.meter is not None:
-            self.meter_users.setdefault(program.meter, set()).add(entry)
-
-    def _drop_users(self, entry: FlowEntry) -> None:
-        for group in entry.program.groups:
-            _drop(self.group_users, group, entry)
-        if entry.program.meter is not None:
-            _drop(self.meter_users, entry.program.meter, entry)
 
     def _remember(self, entry: FlowEntry) -> None:
         """Note how to make an entry again what it is now."""
@@ -354,7 +343,7 @@ class FlowStore:
 
     def _uninsert(self, entry: FlowEntry) -> None:
         self.tables.remove(entry)
-        self._drop_users(entry)
+        self.users.drop(entry)
         entry.reason = REPLACED
 
     def _restore(
@@ -362,28 +351,15 @@ class FlowStore:
     ) -> None:
         gone = entry.reason is not None
         if not gone:
-            self._drop_users(entry)
+            self.users.drop(entry)
         for rule in entry.carried:
             del self._waiting[rule]
         self._waiting.update(waiting)
         for name, value in zip(FlowEntry.__slots__, was, strict=True):
             setattr(entry, name, value)
-        self._note_users(entry, entry.program)
+        self.users.note(entry)
         if gone:
             self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
-
-
-def _users(users: dict[int, set[FlowEntry]], number: int) -> Iterator[FlowEntry]:
-    """All that use this one now, but for those that cease to while others have their turns."""
-    return (entry for entry in list(users.get(number, ())) if entry in users.get(number, ()))
-
-
-def _drop(users: dict[int, set[FlowEntry]], number: int, entry: FlowEntry) -> None:
-    found = users.get(number)
-    if found is not None:
-        found.discard(entry)
-        if not found:
-            del users[number]
 
 
 def _is_table_miss(entry: FlowEntry) -> bool:
