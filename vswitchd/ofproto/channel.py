@@ -115,8 +115,8 @@ class Channel(asyncio.Protocol):
         """Probe; call some times a second."""
         if self._connection is not None:
             self._connection.tick()
-            if self.session is not None:
-                bundle_requests.expire(self.session)
+            if self.session is not None and not self._connection.unread and self._parked is None:
+                bundle_requests.expire(self.session)  # not where its next message waits for us
             self._flush()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

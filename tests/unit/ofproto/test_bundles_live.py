@@ -68,6 +68,22 @@ async def test_a_new_fail_mode_waits_for_the_end_of_a_bundle(w):
 
 
 @world
+async def test_a_bundle_whose_messages_wait_for_us_is_not_idle(w):
+    two = await Controller.to_unix(w.mgmt)
+    two.writer.write(adds(1))
+    await two.ask(m.BarrierRequest())
+    await committing(w)
+    two.writer.write(adds(1, 7) + encode(BundleControl(1, OFPBCT.COMMIT_REQUEST), 9))
+    channels = w.of._mgmt.channels()
+    await w.until(lambda: any(channel._parked for channel in channels) or w.of.agent.transaction is None)
+    w.clock.now += 100
+    for channel in channels:
+        channel.tick()
+    xid, reply = await two.next()
+    assert (xid, reply.type) == (9, OFPBCT.COMMIT_REPLY)
+
+
+@world
 async def test_when_the_bridge_goes_nothing_touches_it_afterwards(w):
     one = await committing(w)
     touched = []
