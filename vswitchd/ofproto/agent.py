@@ -187,9 +187,12 @@ class Agent:
         if new is not None:
             self._port_status(OFPPR.MODIFY, new)
 
-    def set_role(self, session: Session, role: int, generation: int) -> None:
-        """Change a connection's role; a new master makes slaves of the others (6.3.5). OFError STALE."""
-        if role in (OFPCR.MASTER, OFPCR.SLAVE):
+    def set_role(self, session: Session, role: int, generation: int | None) -> None:
+        """Change a connection's role; a new master makes slaves of the others (6.3.5). OFError STALE.
+
+        There is no generation in OpenFlow 1.0 (None).
+        """
+        if role in (OFPCR.MASTER, OFPCR.SLAVE) and generation is not None:
             if self.generation is not None and (generation - self.generation) & (
                 1 << 63
             ):  # as signed: less than 0

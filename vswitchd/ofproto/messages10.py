@@ -30,6 +30,8 @@ from vswitchd.ofproto.wire10 import PORT16, Columns, Convert, Part, Recast, port
 _V = OFP_VERSION_10
 _REQ = OFPT10.STATS_REQUEST
 _REP = OFPT10.STATS_REPLY
+# Roles came with Nicira's messages for 1.0, which controllers and Open vSwitch speak; there is no generation.
+NICIRA, NXT_ROLE_REQUEST, NXT_ROLE_REPLY = 0x2320, 10, 11
 _U32 = struct.Struct("!I")
 _IN_PORT = BY_NAME["in_port"]
 
@@ -132,6 +134,7 @@ _ALL_PORTS = Convert(
     lambda port: int(OFPP.ANY) if port_from_10(port) == OFPP.ALL else port_from_10(port),
     lambda port: port_to_10(OFPP.ALL if port == OFPP.ANY else port),
 )
+_NX_ROLE = Columns("I", "role", convert={"role": Convert(lambda role: role + 1, lambda role: role - 1)})
 _MATCH = Part("match", MATCH10)
 _PORT_NO = {"port_no": PORT16}
 _SELECT = (_MATCH, Columns("BxH", "table_id", "out_port", convert={"out_port": PORT16}))
@@ -201,6 +204,8 @@ def _rows() -> dict[Key, Body]:
             Columns("H6sIII4x", "port_no", "hw_addr", "config", "mask", "advertise",
                     convert={"port_no": PORT16, "advertise": FEATURES}),
         ),
+        (OFPT10.VENDOR, NICIRA, NXT_ROLE_REQUEST): Recast(m.RoleRequest, _NX_ROLE),
+        (OFPT10.VENDOR, NICIRA, NXT_ROLE_REPLY): Recast(m.RoleReply, _NX_ROLE),
         OFPT10.BARRIER_REQUEST: Layout(m.BarrierRequest, ""),
         OFPT10.BARRIER_REPLY: Layout(m.BarrierReply, ""),
         OFPT10.QUEUE_GET_CONFIG_REQUEST: Recast(
@@ -228,7 +233,10 @@ _SAME = (
     OFPT10.GET_CONFIG_REQUEST, OFPT10.GET_CONFIG_REPLY, OFPT10.SET_CONFIG,
 )  # fmt: skip
 _SAME_STATS = {_REQ: (OFPST.DESC, OFPST.TABLE), _REP: (OFPST.DESC, OFPST.AGGREGATE)}
-_CHECKS: dict[Key, Check] = {OFPT10.FLOW_MOD: checks.flow_mod10}
+_CHECKS: dict[Key, Check] = {
+    OFPT10.FLOW_MOD: checks.flow_mod10,
+    (OFPT10.VENDOR, NICIRA, NXT_ROLE_REQUEST): checks.role,
+}
 
 
 def _fill() -> None:

@@ -138,7 +138,7 @@ def _barrier(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 
 @handler(m.RoleRequest)
 def _role(agent: Agent, session: Session, xid: int, msg: Any) -> None:
-    agent.set_role(session, msg.role, msg.generation_id)
+    agent.set_role(session, msg.role, None if session.version == OFP_VERSION_10 else msg.generation_id)
     agent.watch_punts()
     generation = U64_MAX if agent.generation is None else agent.generation
     session.send(m.RoleReply(session.role, generation), xid)

@@ -53,6 +53,7 @@ OVERRIDES = {
 OVERRIDES_10 = {
     (FlowMod, "command"): st.integers(0, 4),
     (FlowMod, "flags"): st.integers(0, 3),
+    (RoleRequest, "role"): st.integers(0, 2),
     (actions10.Enqueue, "port"): st.integers(0, 0xFEFF) | st.sampled_from([0xFFF8, 0xFFFE]),
 }
 OVERRIDES |= {

@@ -15,7 +15,7 @@ from vswitchd.ofproto import actions10 as a10
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.bundle_messages import BundleControl
-from vswitchd.ofproto.constants import OFPC, OFPFC, OFPP, OFPRR
+from vswitchd.ofproto.constants import OFPC, OFPCR, OFPFC, OFPP, OFPRR
 from vswitchd.ofproto.constants10 import OFPC10, OFPPC10
 from vswitchd.ofproto.errors import EncodeError
 from vswitchd.ofproto.fields import field
@@ -184,6 +184,15 @@ def test_a_removed_group_is_a_deletion_to_1_0(switch, old, new):
     assert (heard.reason, heard.match) == (OFPRR.DELETE, Match())
     (heard,) = new.heard()
     assert (heard.reason, heard.match) == (OFPRR.GROUP_DELETE, Match.named(metadata=1))
+
+
+def test_roles_without_generations(old, new):
+    assert new.reply(m.RoleRequest(OFPCR.MASTER, 1 << 60)).role == OFPCR.MASTER
+    assert old.reply(m.RoleRequest(OFPCR.MASTER)).role == OFPCR.MASTER
+    assert new.reply(m.RoleRequest()) == m.RoleReply(OFPCR.SLAVE, 1 << 60)
+    assert old.reply(m.RoleRequest(OFPCR.SLAVE)).role == OFPCR.SLAVE
+    assert old.do(flow()) == "OFPBRC_EPERM"
+    assert new.reply(m.RoleRequest(OFPCR.MASTER, 1 << 60)).role == OFPCR.MASTER
 
 
 def test_bundles_are_not_for_1_0(old):

@@ -11,7 +11,7 @@ from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto import structures as s
 from vswitchd.ofproto.actions import ExperimenterAction, Output, PushVlan
 from vswitchd.ofproto.codec import decode, encode, encode_parts
-from vswitchd.ofproto.constants import OFPMPF, OFPP
+from vswitchd.ofproto.constants import OFPCR, OFPMPF, OFPP
 from vswitchd.ofproto.constants10 import OFPFW, OFPST, OFPT10
 from vswitchd.ofproto.errors import CODES, OFPBAC, OFPBRC, OFPFMFC, EncodeError, OFError
 from vswitchd.ofproto.errors10 import CODES_10, error10, error_name10
@@ -55,6 +55,10 @@ def test_the_table_has_every_message_of_1_0():
     keys = {row.key for row in ROWS_10}
     plain = {int(kind) for kind in OFPT10} - {OFPT10.STATS_REQUEST, OFPT10.STATS_REPLY}
     assert {key for key in keys if isinstance(key, int)} == plain
+    assert {key[1:] for key in keys if isinstance(key, tuple) and len(key) == 3} == {
+        (0x2320, 10),
+        (0x2320, 11),
+    }
     for kind in (OFPT10.STATS_REQUEST, OFPT10.STATS_REPLY):
         assert {key[1] for key in keys if isinstance(key, tuple) and key[0] == kind} == set(OFPST)
 
@@ -258,6 +262,14 @@ def test_vendors():
     wire = bytes.fromhex("0104000e0000000500002320 0102")
     assert decode(wire, 1) == (5, Vendor(0x2320, b"\1\2"))
     assert decode(encode(VendorStatsRequest(1, b"x"), 1, 1), 1)[1] == VendorStatsRequest(1, b"x")
+
+
+def test_roles_are_nicira_s():
+    wire = bytes.fromhex("01040014 00000005 00002320 0000000a 00000001")
+    assert decode(wire, 1) == (5, m.RoleRequest(OFPCR.MASTER))
+    assert encode(m.RoleRequest(OFPCR.MASTER), 5, 1) == wire
+    with pytest.raises(OFError):
+        decode(wire[:-1] + b"\x03", 1)
 
 
 def test_long_replies_come_in_parts():
