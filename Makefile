@@ -22,7 +22,7 @@ ASAN_TESTS := $(addprefix tests/unit/,datapath kernel vhostuser daemon ofproto) 
   testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ryu.py chaos_controller.py chaos_kernel.py \
   daemon_qos.py of13_5_actions.py of13_5_groups.py of13_ext_bundles.py) \
   $(addprefix --ignore=tests/,$(addprefix fuzz/test_fuzz_,parse.py vring.py offload.py) \
-  $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
+  unit/datapath/test_token_rates.py $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean

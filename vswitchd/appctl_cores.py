@@ -116,11 +116,7 @@ def _perf_text(core: dp.CoreStats, us: float) -> str:
             core.rx_packets,
             f"({kpps:.0f} Kpps, {_per(core.busy_cycles, core.rx_packets):.0f} cycles/pkt)",
         ),
-        (
-            "Datapath passes:",
-            core.rx_packets,
-            "(1.00 passes/pkt)" if core.rx_packets else "(0.00 passes/pkt)",
-        ),
+        ("Datapath passes:", core.rx_packets, f"({int(core.rx_packets > 0)}.00 passes/pkt)"),
         ("- PHWOL hits:", 0, "(  0.0 %)"),
         ("- Simple Match hits:", 0, "(  0.0 %)"),
         ("- EMC hits:", core.emc_hits, f"({percent(core.emc_hits, core.rx_packets):5.1f} %)"),
