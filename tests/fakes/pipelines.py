@@ -23,6 +23,8 @@ TABLES = [0, 0, 0, 1, 1, 2, 2, 253]
 Op = tuple
 MASKS = {"metadata": [3, 1], "tunnel_id": [0xFF, 1], "eth_dst": [1 << 40, 0xFF], "eth_src": [0xFF, 0xFFFFFF]}
 
+SETTABLE = [n for n in o.FIELDS if o.FIELDS[n][2]]
+
 
 class Maker:
     """Makes operations for one case."""
@@ -30,6 +32,10 @@ class Maker:
     def __init__(self, r: random.Random, s: Oracle) -> None:
         self.r, self.s = r, s
         self.guide: o.Match = {}  # what actions are to fit
+        self.fitting: tuple[list[str], list[str]] = (
+            [],
+            [],
+        )  # fields that fit, those of them that need a header
         self.pool = [frame(r) for _ in range(r.choice([4, 8]))]
 
     # ---- matches
@@ -39,12 +45,18 @@ class Maker:
         r = self.r
         sample = r.choice(self.pool)
         seen = fields(sample) if len(sample) >= 14 else {}
-        seen |= {"in_port": r.choice(PORTS), "metadata": r.choice([0, 1, 2]), "tunnel_id": r.choice([0, 5])}
+        seen |= {
+            "in_port": r.choice(PORTS),
+            "metadata": r.choice([0, 1, 2, 3]),
+            "tunnel_id": r.choice([0, 5]),
+        }
         seen["in_phy_port"] = seen["in_port"]
         seen = {n: v for n, v in seen.items() if n in o.FIELDS}
         names = r.sample(list(seen), min(len(seen), r.choice([0, 0, 0, 1, 1, 2, 4])))
         if r.random() < 0.7:
             names += [n for n in ("eth_type", "ip_proto", "icmpv6_type") if n in seen and r.random() < 0.9]
+        if r.random() < 0.15:
+            names.append("metadata")
         if seen.get("vlan_vid") and r.random() < 0.4:
             names.append("vlan_vid")
         closed = set()
@@ -84,10 +96,8 @@ class Maker:
 
     def set_field(self) -> tuple:
         r = self.r
-        names = [n for n in o.FIELDS if o.FIELDS[n][2]]
-        fit = [n for n in names if inconsistent(self.guide, [("set_field", n, 0)]) is False]
-        deep = [n for n in fit if o.FIELDS[n][3]]
-        name = r.choice(r.choice([names, fit, deep or fit, deep or fit]) or names)
+        fit, deep = self.fitting
+        name = r.choice(r.choice([SETTABLE, fit, deep or fit, deep or fit]))
         bits = o.FIELDS[name][0]
         pools = {
             48: MACS,
@@ -122,8 +132,12 @@ class Maker:
             ("copy_ttl_out",),
         ]
         simple += [("push_pbb", 0x88E7), ("pop_pbb",)]
-        fit = [a for a in simple if inconsistent(self.guide, [a]) is not True]
-        return r.choice([self.set_field(), self.set_field(), r.choice(r.choice([simple, fit]))])
+        if r.random() < 0.6:
+            return self.set_field()
+        action = r.choice(simple)
+        if inconsistent(self.guide, [action]) is True:
+            action = r.choice(simple)
+        return action
 
     def output(self) -> tuple:
         r = self.r
@@ -167,6 +181,8 @@ class Maker:
         """A list whose actions mostly fit a match."""
         done: list[tuple] = []
         self.guide = match
+        fit = [n for n in SETTABLE if inconsistent(match, [("set_field", n, 0)]) is False]
+        self.fitting = fit, [n for n in fit if o.FIELDS[n][3]]
         for _ in range(self.r.randrange(most + 1)):
             for _ in range(6):
                 action = self.action()
@@ -193,8 +209,8 @@ class Maker:
             todo["clear"] = True
         if r.random() < 0.4:
             todo["write"] = self.action_set(match)
-        if r.random() < 0.25:
-            todo["metadata"] = r.choice([(1, 1), (2, 3), (0, 1)])
+        if r.random() < 0.35:
+            todo["metadata"] = r.choice([(1, 1), (2, 3), (0, 1), (2, 2), (3, 3)])
         later = [t for t in TABLES if t > table]
         if later and r.random() < 0.6:
             filled = [f.table for f in self.s.flows if f.table > table] or later
