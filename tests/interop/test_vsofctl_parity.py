@@ -340,7 +340,9 @@ PACKETS = [
 
 def test_monitor_prints_what_ovs_ofctl_monitor_prints(pair, place):
     pair("del-flows")
-    pair("add-flow", "cookie=0xabc,priority=4,send_flow_rem,hard_timeout=900,actions=CONTROLLER:200")
+    pair(
+        "add-flow", "cookie=0xabc,priority=4,in_port=2,send_flow_rem,hard_timeout=900,actions=CONTROLLER:200"
+    )
     pair("add-flow", "table=3,send_flow_rem,actions=drop")
     theirs = [*pair.theirs, "-m", "monitor", pair.target, "65535"]
     ours = [*pair.ours, "-m", "monitor", pair.target, "65535"]
