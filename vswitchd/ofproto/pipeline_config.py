@@ -32,7 +32,11 @@ _OXM = (_T.MATCH, _T.WILDCARDS, *(kind for kind in _T if "SETFIELD" in kind.name
 _HAS_MASK = 0x100
 _Ids = dict[int, frozenset[int]]
 _FIELDS: dict[int, tuple[Field, bool]] = {}
+_WITHOUT_LENGTH: dict[int, int] = {}
+"""Ids whose length is 0, as Ryu and os-ken (faucet) write them: the same with the length that the field has."""
 for _field in FIELDS:
+    _WITHOUT_LENGTH[_field.oxm_id & ~0xFF] = _field.oxm_id
+    _WITHOUT_LENGTH[_field.oxm_id & ~0xFF | _HAS_MASK] = _field.oxm_id + _HAS_MASK + _field.size
     _FIELDS[_field.oxm_id] = (_field, False)
     _FIELDS[_field.oxm_id | _HAS_MASK] = (_field, True)
     _FIELDS[_field.oxm_id + _HAS_MASK + _field.size] = (_field, True)
@@ -94,7 +98,7 @@ def _table(entry: TableFeatures, wanted: Mapping[int, object]) -> Table:
 
 
 def _properties(entry: TableFeatures) -> tuple[_Ids, tuple[TableProperty, ...]]:
-    """Return the ids by property, and the properties as they were sent."""
+    """Return the ids by property, and the properties in the order they were sent in."""
     found: _Ids = {}
     order = []
     for prop in entry.properties:
@@ -102,9 +106,18 @@ def _properties(entry: TableFeatures) -> tuple[_Ids, tuple[TableProperty, ...]]:
             raise OFError(OFPTFFC.BAD_TYPE, f"table {entry.table_id}: an experimenter's property")
         if prop.type in found:
             raise OFError(OFPTFFC.BAD_ARGUMENT, f"table {entry.table_id}: {_T(prop.type).name} twice")
-        found[prop.type] = frozenset(prop.ids)
-        order.append(prop)
+        ids = _with_length(prop.type, prop.ids)
+        found[prop.type] = frozenset(ids)
+        order.append(replace(prop, ids=ids))
     return found, tuple(order)
+
+
+def _with_length(kind: int, ids: tuple[int, ...]) -> tuple[int, ...]:
+    if kind not in _OXM:
+        return ids
+    if kind == _T.WILDCARDS:  # a mask says nothing there, and ovs-ofctl does not read it
+        ids = tuple(i & ~_HAS_MASK if i in _WITHOUT_LENGTH else i for i in ids)
+    return tuple(_WITHOUT_LENGTH.get(i, i) for i in ids)
 
 
 def _full(ids: _Ids) -> _Ids:

@@ -93,6 +93,17 @@ def test_what_is_written_is_had_and_read(switch, peer):
     assert peer.reply(mp.FlowStatsRequest(table_id=5)).entries == ()
 
 
+def test_ids_of_fields_without_their_length_are_meant_as_with_it(peer):
+    """As Ryu and faucet write them."""
+    fields = {T.MATCH, T.WILDCARDS, T.WRITE_SETFIELD, T.APPLY_SETFIELD, T.APPLY_SETFIELD_MISS}
+    short = [
+        replace(prop, ids=tuple(i & ~0xFF for i in prop.ids)) if prop.type in fields else prop
+        for prop in table(0).properties
+    ]
+    assert short != list(table(0).properties)
+    assert write(peer, LAST, table(0, properties=tuple(short))) == (table(0), LAST)
+
+
 def test_what_was_read_can_be_written_back_and_changes_nothing(switch, peer):
     whole = peer.reply(mp.TableFeaturesRequest()).entries
     peer.do(
