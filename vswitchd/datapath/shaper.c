@@ -254,8 +254,9 @@ static int64_t pick(struct vs_shaped *st, uint64_t now, bool *least)
     return best == UINT64_MAX ? -1 : (int64_t)next_share(st, (uint32_t)best);
 }
 
-/* One batch of a port. Returns packets sent. */
-static unsigned serve(struct vs_core *c, struct vs_shaper *s, struct vs_shaped *st, uint64_t now)
+/* One batch of a port. Returns packets sent. base: the time from which tokens are counted; see lateness. */
+static unsigned serve(struct vs_core *c, struct vs_shaper *s, struct vs_shaped *st, uint64_t now,
+                      uint64_t base)
 {
     struct vs_port *port = st->qos->port;
     uint32_t kept[VS_BATCH];
@@ -270,7 +271,7 @@ static unsigned serve(struct vs_core *c, struct vs_shaper *s, struct vs_shaped *
         const struct vs_chunk *k = vs_chunk_at(&s->slab, kept[n]);
         if (!least)
             f->deficit -= k->wire_len;
-        charge(st->qos, &st->qos->queues[queue], now, k->wire_len, least);
+        charge(st->qos, &st->qos->queues[queue], base, k->wire_len, least);
         vs_count(&f->packets, 1);
         vs_count(&f->bytes, k->frame_len);
         vs_keep_restore(&s->slab, kept[n], port, c->rx[n]);
@@ -288,14 +289,23 @@ static unsigned serve(struct vs_core *c, struct vs_shaper *s, struct vs_shaped *
     return n;
 }
 
+/* How late the core is for what could go at st->due. Buckets that filled up meanwhile would lose what came after that: on a
+ * processor that it shares a core may stand still for longer than the default burst. */
+static uint64_t lateness(const struct vs_shaped *st, uint64_t now)
+{
+    uint64_t late = st->due != 0 && st->due < now ? now - st->due : 0;
+    return VS_MIN(late, vs_tb_ticks(VS_SHAPER_LATE_NS));
+}
+
 static unsigned serve_port(struct vs_core *c, struct vs_shaper *s, struct vs_shaped *st, uint64_t now)
 {
     unsigned sent = 0, n = VS_BATCH;
+    uint64_t base = now - lateness(st, now);
     if (atomic_load_explicit(&st->qos->port->config, memory_order_relaxed) & (VS_PORT_DOWN | VS_PORT_NO_FWD))
         while (st->n_busy > 0)
             drop_queue(c, st, st->busy[0], VS_DROP_TX_LINK_DOWN);
     while (n == VS_BATCH && sent < VS_SHAPER_BURST)
-        sent += n = serve(c, s, st, now);
+        sent += n = serve(c, s, st, now, base);
     if (st->n_busy == 0)
         unlist(s, st);
     return sent;

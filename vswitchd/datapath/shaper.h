@@ -27,7 +27,8 @@ struct vs_core;
 
 enum {
     VS_SHAPER_BURST = 4 * VS_BATCH,
-    VS_SHAPER_QUANTUM = 8192, /* bytes a queue may send when its turn comes */
+    VS_SHAPER_LATE_NS = 20000000, /* of a core that stood still: what it missed is made up for */
+    VS_SHAPER_QUANTUM = 8192,     /* bytes a queue may send when its turn comes */
 };
 
 struct vs_fifo {          /* of a port's queue on one core */

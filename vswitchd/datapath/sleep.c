@@ -14,7 +14,11 @@
 #include "core.h"
 #include "qsbr.h"
 
-enum { WAKE_MS = 500 };
+enum {
+    WAKE_MS = 500,
+    WORTHWHILE_NS =
+        50000, /* as long as the kernel takes to wake a thread: who has something to do before stays awake */
+};
 
 void vs_core_disarm(const struct vs_rxq_list *list, unsigned n)
 {
@@ -86,7 +90,7 @@ void vs_core_sleep(struct vs_core *c)
         __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */
     if (shaper != NULL)                                /* not past the time when a packet that waits may go */
         ns = VS_MIN(ns, vs_shaper_due(c, shaper));
-    if (ns == 0 || !room_for(c, list->n + 1))
+    if (ns < WORTHWHILE_NS || !room_for(c, list->n + 1))
         return;
     unsigned armed = arm(list), n = 1;
     c->pollfds[0] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};

@@ -49,6 +49,25 @@ def test_a_port_keeps_its_rate_over_all_queues(box: Shaped) -> None:
         assert bits(sent[number], 300) == pytest.approx(40 * M / 3, rel=0.02)
 
 
+def test_a_core_that_stood_still_makes_up_for_it(box: Shaped) -> None:
+    """Longer than the burst, not longer than 20 ms; but what nobody waited for is lost."""
+    box.qos(QueueSpec(1, max_rate=40 * M), rate=100 * M)
+    box.fill(1, frame(1250, 1), 200)
+    box.work()
+    total = len(box.sent())
+    for _ in range(10):
+        box.step(15)
+        total += len(box.sent())
+        box.fill(1, frame(1250, 1), 60)
+    assert total == pytest.approx(20 + 600, abs=2)  # 5 ms worth at once, then 150 ms worth
+    for _ in range(50):
+        box.step(15)
+    box.sent()
+    box.fill(1, frame(1250, 1), 60)
+    box.work()
+    assert len(box.sent()) == 20
+
+
 def test_what_is_left_over_is_shared_by_bytes_not_packets(box: Shaped) -> None:
     box.qos(QueueSpec(1), QueueSpec(2), rate=40 * M)
 
