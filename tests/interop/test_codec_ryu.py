@@ -74,7 +74,8 @@ REPLIES = (
     m.FeaturesReply, m.GetConfigReply, m.PacketIn, m.FlowRemoved, m.PortStatus, m.RoleReply, m.GetAsyncReply,
     m.Error, m.BarrierReply, mp.DescReply, mp.FlowStatsReply, mp.AggregateStatsReply, mp.TableStatsReply,
     mp.PortStatsReply, mp.QueueStatsReply, mp.GroupStatsReply, mp.GroupDescReply, mp.GroupFeaturesReply,
-    mp.MeterStatsReply, mp.MeterConfigReply, mp.MeterFeaturesReply, mp.PortDescReply,
+    mp.MeterStatsReply, mp.MeterConfigReply, mp.MeterFeaturesReply, mp.PortDescReply, m.QueueGetConfigReply,
+    mp.TableFeaturesReply, m.EchoRequest, m.EchoReply,
 )  # fmt: skip
 
 
