@@ -218,13 +218,13 @@ def nd_places(f: bytes, la: Layers) -> dict[str, tuple[int, int]]:
 def flow_key(f: bytes) -> tuple:
     """What makes packets one flow for SELECT: addresses and ports of L3 and L4, or L2, in either direction."""
     have = fields(f)
-    src = next((have[n] for n in ("ipv4_src", "ipv6_src") if n in have), have["eth_src"])
-    dst = next((have[n] for n in ("ipv4_dst", "ipv6_dst") if n in have), have["eth_dst"])
-    ports = [v for n, v in have.items() if n in ("tcp_src", "udp_src", "sctp_src")]
-    ports += [v for n, v in have.items() if n in ("tcp_dst", "udp_dst", "sctp_dst")]
-    if "ipv4_src" not in have and "ipv6_src" not in have:
-        return have["eth_type"], tuple(sorted((src, dst)))
-    return have["eth_type"], have["ip_proto"], tuple(sorted((src, dst))), tuple(sorted(ports))
+    ends: list[list[int]] = []
+    for side in ("src", "dst"):
+        addr = next(
+            (have[f"{ip}_{side}"] for ip in ("ipv4", "ipv6") if f"{ip}_{side}" in have), have[f"eth_{side}"]
+        )
+        ends.append([addr, *(have[n] for n in (f"tcp_{side}", f"udp_{side}", f"sctp_{side}") if n in have)])
+    return have["eth_type"], have.get("ip_proto"), *map(tuple, sorted(ends))
 
 
 def csum(data: bytes) -> int:
