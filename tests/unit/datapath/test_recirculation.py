@@ -10,6 +10,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 
 from tests.fakes.switchbox import SwitchBox
 from vswitchd.datapath import dp
+from vswitchd.datapath.action import pack, pack_match
 
 CONTROLLER, TABLE = 0xFFFFFFFD, 0xFFFFFFF9
 ETH = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
@@ -345,3 +346,22 @@ def test_the_order_of_the_action_set(box: SwitchBox) -> None:
     box.rule(2, (), goto=1, table=0, write=(dp.group(9), dp.output(3)))
     assert box.send(1, tagged(3)) == {}
     assert box.ports[1].counters().rx_drops == {"no_group": 1}  # not the output, which the set has, too
+
+
+def test_packets_without_room_for_their_program() -> None:
+    """Long programs fill the arena's largest class; those behind are executed from the walk, and all is as before."""
+    slots, box = 1024, SwitchBox(2, emc_entries=4096)
+    actions = pack((dp.set_field("ETH_SRC", 9),) * 700 + (dp.pop_vlan(),))
+    apply = (dp.pop_vlan(),) * 701  # only their number
+    keys = [pack_match((("ETH_SRC", i, 2**48 - 1),)) for i in range(slots + 3)]
+    rules = [box.bridge.add_packed(dp.RuleSpec(0, 1, apply=apply, goto=1), *key, actions) for key in keys]
+    last = box.rule(1, (("VLAN2_TCI", 0x1003, 0xFFFF),), dp.output(2), table=1)
+    frame, want = tagged(1, 2, 3), bytes.fromhex("020000000002000000000009") + tagged(2, 3)[12:]
+    for i in range(slots + 3):
+        assert box.send(1, frame[:6] + i.to_bytes(6, "big") + frame[12:]) == {2: [want]}
+    (core,) = box.dp.core_stats()
+    assert core.programs_refused == 3
+    n = len(frame)
+    assert counts(box, *rules, last) == [(1, n)] * (slots + 3) + [(slots + 3, n * (slots + 3))]
+    box.assert_ledgers()
+    box.close()
