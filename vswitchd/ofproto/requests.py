@@ -21,8 +21,6 @@ from vswitchd.ofproto.constants import (
     OFP_NO_BUFFER,
     OFP_VERSION_10,
     OFPC,
-    OFPCML_MAX,
-    OFPCML_NO_BUFFER,
     OFPCR,
     OFPFC,
     OFPP,
@@ -79,8 +77,6 @@ def _get_config(agent: Agent, session: Session, xid: int, _msg: Any) -> None:
 def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
     if msg.flags not in (OFPCFrag.NORMAL, OFPCFrag.DROP):
         raise OFError(OFPSCFC.BAD_FLAGS, "this switch does not reassemble fragments")
-    if session.version != OFP_VERSION_10 and OFPCML_MAX < msg.miss_send_len < OFPCML_NO_BUFFER:
-        raise OFError(OFPSCFC.BAD_LEN, f"miss_send_len {msg.miss_send_len:#x}")
     if session.role != OFPCR.SLAVE and msg.flags != agent.frag_flags:
         agent.frag_flags = msg.flags
         agent.bridge.set_frag_mode(msg.flags == OFPCFrag.DROP)
