@@ -218,6 +218,24 @@ def test_what_arrives_is_what_a_path_without_offloads_makes(
         assert header.csum_start == wish.csum_start + moved
 
 
+def test_behind_mpls_segments_are_ours(box: GuestBox) -> None:
+    """No receiver takes a packet to be segmented behind a label; a partial checksum, each that takes one."""
+    stack = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=1, dport=2) / Raw(DATA[:3000])
+    push = [dp.push_mpls(0x8847)]
+    frame, wish = segmentable(stack, 1400)
+    got = forward(box, frame, wish, push)
+    want = [edited(f, push) for f in segments(stack, 1400)]
+    for number in (WITH, WITHOUT):
+        assert [f for _, f in got[number]] == want
+        assert {h.but(num_buffers=0) for h, _ in got[number]} == {Wish()}
+    frame, wish = partial(stack)
+    got = forward(box, frame, wish, push)
+    assert [f for _, f in got[WITHOUT]] == [edited(bytes(stack), push)]
+    [(header, passed)] = got[WITH]
+    assert (header.flags, header.csum_start, header.csum_offset) == (wish.flags, wish.csum_start + 4, 16)
+    assert finish(passed, header) == edited(bytes(stack), push)
+
+
 def test_a_udp_packet_without_a_checksum_stays_without(box: GuestBox) -> None:
     frame = bytes(
         Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2, chksum=0) / Raw(b"data")
