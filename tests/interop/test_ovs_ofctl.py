@@ -188,7 +188,7 @@ def test_groups(ofctl):
     )
     ofctl("mod-group", "group_id=1,type=all,bucket=output:2")
     assert "group_id=1,type=all,bucket=actions=output:2" in ofctl("dump-groups")
-    assert "Types:  0x5" in ofctl("dump-group-features")
+    assert "Types:  0xf" in ofctl("dump-group-features")
     ofctl("del-groups")
     assert ofctl("dump-groups").strip() == ""
     assert ofctl.flows() == []
@@ -199,7 +199,7 @@ def test_frags_and_table_features(ofctl):
     assert ofctl("get-frags").strip() == "drop"
     assert "set-frags" not in ofctl("set-frags", "normal")
     features = ofctl("dump-table-features")
-    assert "instructions: apply_actions clear_actions write_actions write_metadata goto_table" in features
+    assert "instructions: meter apply_actions clear_actions write_actions write_metadata goto_table" in features
 
 
 def test_probe_ping_benchmark(ofctl):
