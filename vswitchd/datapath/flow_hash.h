@@ -2,7 +2,7 @@
  *
  * How it works: the two ends (address and port) are hashed each and added, so that exchanging them changes nothing. TCP, UDP and
  * SCTP over IP: addresses, protocol and ports. Other IP, and every fragment, the first one too: addresses alone, so that all
- * fragments of a datagram go one way. Not IP: Ethernet addresses and type. VLAN tags do not count.
+ * fragments of a datagram go one way. Not IP: Ethernet addresses and type. VLAN tags do not count; what is under MPLS or PBB is not looked at.
  *
  * Thread safety: works on its argument only.
  */
@@ -11,7 +11,7 @@
 
 #include "packet.h"
 
-/* All 64 bits are good. The packet has been parsed (l3_ofs, l4_ofs). */
+/* All 64 bits are good. */
 uint64_t vs_flow_hash(const struct vs_packet *p);
 
 #ifndef VS_CDEF

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.l2 import ARP, LLC, SNAP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
@@ -89,6 +89,19 @@ KINDS = {
     "tagged": lambda i, *, back: (
         Ether(src="02:00:00:00:00:01") / Dot1Q(vlan=1 + back) / ip4(i, back=back)[IP] / UDP()
     ),
+    "two tags": lambda i, *, back: (
+        Ether(src="02:00:00:00:00:01") / Dot1Q(vlan=1 + back) / Dot1Q(vlan=3 - back) / ip6(i, back=back)[IPv6]
+    ),
+    "snap": lambda i, *, back: (
+        Ether(src="02:00:00:00:00:01", type=100 - back)
+        / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
+        / SNAP(code=0x800)
+        / ip4(1, back=back)[IP]
+        / UDP(**ports(i, back=back))
+    ),
+    "802.3": lambda i, *, back: (
+        Ether(src=ether(i, back=back).src, dst=ether(i, back=back).dst, type=60 + back) / Raw(bytes(80))
+    ),
     "arp": lambda i, *, back: ether(i, back=back) / ARP(op=1 + back),
     "unknown": lambda i, *, back: ether(i, back=back) / Raw(bytes([back]) * 50),
 }
@@ -122,6 +135,18 @@ def test_all_fragments_of_a_datagram_go_one_way(box: SwitchBox) -> None:
         assert len({way(box, part) for part in parts6}) == 1
         seen.add(way(box, parts[0]))
     assert len(seen) > 1
+
+
+def test_what_is_pushed_over_ip_counts_as_if_it_had_come_so(box: SwitchBox) -> None:
+    group(box, SELECT, *(to(port, weight=1) for port in (FIRST, SECOND, THIRD)))
+    pushes = (dp.push_mpls(0x8847), dp.push_vlan(), dp.group(1))
+    box.rule(2, (("IN_PORT", IN, 0xFFFFFFFF), ("IP_DSCP", 1, 0x3F), ("ETH_TYPE", 0x800, 0xFFFF)), *pushes)
+    ways = {}
+    for i in range(20):
+        ((port, (out,)),) = box.send(IN, bytes(ETH / IP(src=f"10.0.0.{i}", tos=4) / UDP(sport=i))).items()
+        assert way(box, out) == port
+        ways[port] = out
+    assert len(ways) == 1  # under MPLS: by the Ethernet addresses
 
 
 def test_weights_are_shares_and_zero_is_never_chosen(box: SwitchBox) -> None:
