@@ -68,3 +68,21 @@ def test_a_guest_gets_its_header_with_what_waited(box, form):
     while box.dp.poll():
         pass
     assert {3: box.seats[3].received()} == before
+
+
+def test_a_guest_that_goes_while_packets_wait(box):
+    box.rule(1, (), dp.output(3))
+    frame, wish = partial(STACK.__class__(bytes(STACK)[:1400]))
+    handle = box.seats[3].handle
+    handle.set_qos(QosSpec(M))
+    for _ in range(6):
+        box.seats[2].send(frame, wish)
+    while box.dp.poll():
+        pass
+    assert handle.waiting() == 5
+    box.seats[3].port.stop(0)
+    for ms in range(2000, 3000, 100):
+        box.dp.set_time_ms(ms)
+        box.dp.poll()
+    assert handle.waiting() == 0
+    assert handle.counters().tx_drops == {"not_ready": 5}
