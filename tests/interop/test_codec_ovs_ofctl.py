@@ -13,11 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from peers import need
 
+from vswitchd.ofproto import actions10 as a10
+from vswitchd.ofproto.actions import Output
 from vswitchd.ofproto.codec import decode, encode, encode_parts, frame
 from vswitchd.ofproto.constants import OFPFC
 from vswitchd.ofproto.flowactions import parse_actions
 from vswitchd.ofproto.flowformat import format_flags, format_flow, format_instructions, format_rule
 from vswitchd.ofproto.flowtext import FlowTextError, flow_stats_request, parse_flow
+from vswitchd.ofproto.instructions import ApplyActions
 from vswitchd.ofproto.messages import (
     BarrierReply,
     BarrierRequest,
@@ -136,6 +139,21 @@ dl_type=0x5ff,actions=1
 """.strip().split("\n")
 NX = ["tcp,tcp_flags=+syn-ack,actions=1", "tcp,tcp_flags=2,actions=1", "tcp,tcp_flags=0x2/0x12,actions=1",
       "ip,nw_ttl=64,actions=1", "tcp,actions=set_field:5->nw_ttl,1"]  # fmt: skip
+MATCHES_10 = """
+in_port=1
+in_port=LOCAL,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02
+dl_vlan=0xffff
+dl_vlan=5,dl_vlan_pcp=3
+dl_vlan_pcp=3
+tcp,nw_src=10.0.0.0/8,nw_dst=10.1.2.0/23,tp_src=1,tp_dst=80
+udp,nw_tos=32,tp_dst=53
+icmp,icmp_type=8,icmp_code=0
+arp,arp_op=1,arp_spa=10.0.0.1
+rarp
+dl_type=0x88cc
+ip,nw_proto=47
+tcp6,tp_dst=80
+""".strip().split("\n")
 BAD = """
 foo=3,actions=1
 in_port=1
@@ -362,6 +380,21 @@ def test_flow_entries_are_printed_as_dump_flows_does():
     (wire,) = encode_parts(FlowStatsReply(tuple(entries)), 2)
     theirs = ofctl("ofp-print", wire.hex()).stdout.strip().split("\n")[1:]
     assert [line.strip() for line in theirs] == [format_flow(entry) for entry in entries]
+
+
+def test_flow_entries_of_1_0_are_printed_as_dump_flows_does():
+    actions = (
+        a10.SetVlanVid(5), a10.SetVlanPcp(3), a10.StripVlan(), a10.SetDlSrc(1), a10.SetDlDst(0x020000000001),
+        a10.SetNwSrc(0x0A000001), a10.SetNwDst(0x0A000002), a10.SetNwTos(32), a10.SetTpSrc(80), a10.SetTpDst(81),
+        a10.Enqueue(3, 7), a10.Enqueue(0xFFFFFFFE, 1), Output(4, 0), Output(0xFFFFFFFD, 128), Output(0xFFFFFFFB, 0),
+    )  # fmt: skip
+    matches = [parse_flow(text + ",actions=drop").match for text in MATCHES_10]
+    entries = [FlowStats(0, 7, 500_000_000, priority=9, cookie=3, match=match) for match in matches]
+    entries.append(FlowStats(instructions=(ApplyActions(actions),)))
+    (wire,) = encode_parts(FlowStatsReply(tuple(entries)), 2, 1)
+    theirs = ofctl("ofp-print", wire.hex()).stdout.strip().split("\n")[1:]
+    ours = [format_flow(entry).replace("vlan_tci=0x0000/0x1fff", "vlan_tci=0x0000") for entry in entries]
+    assert [line.strip() for line in theirs] == ours
 
 
 def test_what_dump_flows_prints_is_read_again():

@@ -23,6 +23,7 @@ from vswitchd.ofproto.constants import (
     OFPVID_PRESENT,
 )
 from vswitchd.ofproto.constants10 import OFPC10, OFPFW
+from vswitchd.ofproto.errors10 import error_name10
 from vswitchd.ofproto.fields import BY_NAME, ETH_VLAN, IP_SCTP, IP_TCP, IP_UDP
 from vswitchd.ofproto.instructions import ApplyActions, Instruction, WriteActions
 from vswitchd.ofproto.match10 import nearest10
@@ -69,6 +70,11 @@ def _outgoing13(message: Message) -> Message:
 
 def _queue10(queue: PacketQueue) -> PacketQueue:
     return replace(queue, properties=tuple(p for p in queue.properties if isinstance(p, QueueMinRate)))
+
+
+def error_text(error: m.Error, version: int) -> str:
+    """Name an error that a peer sent."""
+    return error_name10(error.type, error.code) if version == OFP_VERSION_10 else error.name
 
 
 def port(desc: Port) -> Port:
@@ -173,13 +179,10 @@ _SETS_10: dict[str, Callable[[int], a.Action]] = {
 }
 
 
-def to_10(
-    actions: tuple[a.Action, ...], lost: Callable[[a.Action], None] | None = None
-) -> Iterator[a.Action]:
-    """Say actions of 1.3 with those of 1.0; `lost` is told each that cannot be said."""
+def to_10(actions: tuple[a.Action, ...]) -> Iterator[a.Action]:
+    """Say actions of 1.3 with those of 1.0; those that cannot be said are left out."""
     queue: int | None = None
-    for index, action in enumerate(actions):
-        following = actions[index + 1] if index + 1 < len(actions) else None
+    for action in actions:
         if isinstance(action, _LEGACY):
             yield action
         elif isinstance(action, a.SetQueue):
@@ -191,11 +194,3 @@ def to_10(
             yield a10.StripVlan()
         elif isinstance(action, a.SetField) and action.field.name in _SETS_10:
             yield _SETS_10[action.field.name](action.value)
-        elif action == a.PushVlan(ETH_VLAN) and _sets_vlan(following):
-            continue  # setting the VLAN pushes a tag in 1.0
-        elif lost is not None:
-            lost(action)
-
-
-def _sets_vlan(action: a.Action | None) -> bool:
-    return isinstance(action, a.SetField) and action.field.name in ("vlan_vid", "vlan_pcp")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vswitchd.ofproto import actions as a
+from vswitchd.ofproto import actions10 as a10
 from vswitchd.ofproto import instructions as i
 from vswitchd.ofproto.constants import OFP_DEFAULT_PRIORITY, OFPP, U64_MAX
 from vswitchd.ofproto.fields import Form
 from vswitchd.ofproto.flowmatch import format_match
 from vswitchd.ofproto.flowtext import FLAG_WORDS
-from vswitchd.ofproto.flowvalues import port_text, value_text
+from vswitchd.ofproto.flowvalues import address_text, mac_text, port_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,7 @@ _WORDS: dict[type[a.Action], str] = {
     a.PopVlan: "pop_vlan",
     a.DecNwTtl: "dec_ttl",
     a.PopPbb: "pop_pbb",
+    a10.StripVlan: "strip_vlan",
 }
 _FORMATS: dict[type[a.Action], Callable[..., str]] = {
     a.SetMplsTtl: lambda action: f"set_mpls_ttl({action.ttl})",
@@ -47,6 +49,15 @@ _FORMATS: dict[type[a.Action], Callable[..., str]] = {
     a.SetQueue: lambda action: f"set_queue:{action.queue_id}",
     a.Group: lambda action: f"group:{action.group_id}",
     a.SetNwTtl: lambda action: f"mod_nw_ttl:{action.ttl}",
+    a10.SetVlanVid: lambda action: f"mod_vlan_vid:{action.vlan_vid}",
+    a10.SetVlanPcp: lambda action: f"mod_vlan_pcp:{action.vlan_pcp}",
+    a10.SetDlSrc: lambda action: f"mod_dl_src:{mac_text(action.dl_addr)}",
+    a10.SetDlDst: lambda action: f"mod_dl_dst:{mac_text(action.dl_addr)}",
+    a10.SetNwSrc: lambda action: f"mod_nw_src:{address_text(action.nw_addr, 4)}",
+    a10.SetNwDst: lambda action: f"mod_nw_dst:{address_text(action.nw_addr, 4)}",
+    a10.SetNwTos: lambda action: f"mod_nw_tos:{action.nw_tos}",
+    a10.SetTpSrc: lambda action: f"mod_tp_src:{action.tp_port}",
+    a10.SetTpDst: lambda action: f"mod_tp_dst:{action.tp_port}",
     a.ExperimenterAction: lambda action: f"experimenter:{action.experimenter:#x}({action.data.hex()})",
 }
 
@@ -59,6 +70,8 @@ def format_action(action: a.Action, names: Mapping[int, str] | None = None) -> s
         reserved = action.port >= OFPP.MAX and not (names and action.port in names)
         text = port_text(action.port, names)
         return text if reserved else f"output:{text}"
+    if isinstance(action, a10.Enqueue):
+        return f"enqueue:{port_text(action.port, names)}:{action.queue_id}"
     if isinstance(action, a.SetField):
         row = action.field
         value = f"{action.value:#x}" if row.form is Form.HEX else value_text(row, action.value)
@@ -155,5 +168,8 @@ def _counter(value: int) -> str:
 
 
 def duration_text(sec: int, nsec: int) -> str:
-    """Write a duration as ovs-ofctl does: "12s", "12.5s", without the zeros at the end."""
-    return f"{sec}.{nsec:09d}".rstrip("0").rstrip(".") + "s"
+    """Write a duration as ovs-ofctl does: "12s", "12.500s" for whole milliseconds, else as many digits as it takes."""
+    if nsec == 0:
+        return f"{sec}s"
+    msec, rest = divmod(nsec, 1_000_000)
+    return f"{sec}.{nsec:09d}".rstrip("0") + "s" if rest else f"{sec}.{msec:03d}s"

@@ -163,4 +163,4 @@ def _vendor(_agent: Agent, _session: Session, _xid: int, msg: Any) -> None:
 
 @handler(m.Error)
 def _error(_agent: Agent, session: Session, _xid: int, msg: Any) -> None:
-    log.info("%s sent us an error: %s", session.peer, msg.name)
+    log.info("%s sent us an error: %s", session.peer, dialect.error_text(msg, session.version))

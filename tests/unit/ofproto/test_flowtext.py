@@ -258,12 +258,17 @@ def test_entries_are_written_with_names_and_without_statistics():
         (i.ApplyActions((a.Output(8, 0), a.Output(OFPP.CONTROLLER, 9))),),
     )  # fmt: skip
     assert format_flow(flow, NAMES) == (
-        "cookie=0x0, duration=5.25s, table=0, n_packets=1, n_bytes=?, idle_timeout=7, "
+        "cookie=0x0, duration=5.250s, table=0, n_packets=1, n_bytes=?, idle_timeout=7, "
         'send_flow_rem priority=10,in_port=eth0 actions=output:"vm 1",CONTROLLER:9'
     )
     bare = "idle_timeout=7, send_flow_rem priority=10,in_port=7 actions=output:8,CONTROLLER:9"
     assert format_flow(flow, stats=False) == bare
-    assert [duration_text(1, n) for n in (0, 1, 2_000_000)] == ["1s", "1.000000001s", "1.002s"]
+    assert [duration_text(1, n) for n in (0, 1, 2_000_000, 500_000_000)] == [
+        "1s",
+        "1.000000001s",
+        "1.002s",
+        "1.500s",
+    ]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
