@@ -15,6 +15,8 @@ from vswitchd.datapath import dp
 from vswitchd.errors import VsError
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.flowtext import parse_flow
+from vswitchd.ofproto.messages import MeterMod
+from vswitchd.ofproto.structures import DropBand
 
 FRAME = bytes.fromhex("020000000002020000000001") + b"\x88\xb5" + bytes(46)
 
@@ -60,6 +62,15 @@ def world() -> Any:
     w = World()
     yield w
     w.box.close()
+
+
+def test_a_meter_is_no_action_of_the_set(world: World) -> None:
+    meters = world.sides["br0"]._side.agent.meters
+    meters.apply(MeterMod(meter_id=1, flags=1, bands=(DropBand(1000, 0),)), world.flows["br0"])
+    world.add("in_port=1,actions=meter:1,push_vlan:0x8100,output:2")
+    text = world("br0", "in_port=1,eth_type=0x88b5")
+    assert "meter:1" in text
+    assert "Executing action set" not in text
 
 
 def test_the_layout(world: World) -> None:
