@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
 
 from of_peer import Clock, Switch, flow, messages
-from of_strategies import ROWS, of_row
+from of_strategies import ALL_ROWS, of_row, row_id
 
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
@@ -91,20 +91,22 @@ def test_a_message_cut_short_is_refused_and_the_next_is_understood(cut):
         assert answers[0][1].data == data[:64]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cls.__name__)
+@pytest.mark.parametrize("row", ALL_ROWS, ids=row_id)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_every_message_gets_an_answer_or_none_and_the_switch_lives(row, data):
     """Any message that the codec can carry, also those of a switch, with any values."""
     message = data.draw(of_row(row))
     switch = Switch()
-    peer = switch.peer()
+    peer = switch.peer(version=row.version)
     peer.ask(message)
     if not isinstance(message, m.Hello):
         assert peer.connection.closed is None
     other = switch.peer()
     assert other.do(flow(7, cookie=1)) is None or isinstance(message, m.RoleRequest)
     assert other.reply(mp.DescRequest()).dp_desc == "br0"
+    old = switch.peer(version=1)
+    assert len(old.reply(mp.FlowStatsRequest()).entries) == len(switch.flows(other))
 
 
 @settings(max_examples=150, deadline=None)
