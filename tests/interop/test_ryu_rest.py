@@ -143,6 +143,56 @@ def test_groups(world):
     assert world.flows() == []
 
 
+def test_groups_that_select_and_fail_over(world):
+    weighted = [
+        {"weight": weight, "actions": [{"type": "OUTPUT", "port": port}]} for weight, port in ((3, 1), (1, 2))
+    ]
+    watched = [{"watch_port": port, "actions": [{"type": "OUTPUT", "port": port}]} for port in (1, 2)]
+    world.set("groupentry/add", type="SELECT", group_id=8, buckets=weighted)
+    world.set("groupentry/add", type="FF", group_id=9, buckets=watched)
+    told = {group["group_id"]: group for group in world.get("groupdesc")}
+    assert [bucket["weight"] for bucket in told[8]["buckets"]] == [3, 1]
+    assert [bucket["watch_port"] for bucket in told[9]["buckets"]] == [1, 2]
+    for number in (8, 9):
+        world.set("groupentry/delete", group_id=number)
+
+
+def test_meters(world):
+    bands = [
+        {"type": "DROP", "rate": 1000, "burst_size": 100},
+        {"type": "DSCP_REMARK", "rate": 500, "prec_level": 1},
+    ]
+    world.set("meterentry/add", flags=["KBPS", "BURST", "STATS"], meter_id=3, bands=bands)
+    world.set("flowentry/add", priority=1, match={"in_port": 1}, actions=[
+        {"type": "METER", "meter_id": 3}, {"type": "OUTPUT", "port": 2}])  # fmt: skip
+    assert [flow for flow in world.flows() if "meter:3,output:2" in flow]
+    meter = world.get("meterconfig", "/3")[0]
+    assert sorted(meter["flags"]) == ["BURST", "KBPS", "STATS"]
+    assert [band["type"] for band in meter["bands"]] == ["DROP", "DSCP_REMARK"]
+    assert world.get("meter", "/3")[0]["flow_count"] == 1
+    world.set("meterentry/modify", flags="PKTPS", meter_id=3, bands=bands[:1])
+    assert world.get("meterconfig", "/3")[0]["flags"] == ["PKTPS"]
+    world.set("meterentry/delete", meter_id=3)
+    assert world.get("meterconfig") == []
+    assert world.flows() == []
+
+
+def test_queues(world):
+    world.switch.vsctl(
+        "set", "Port", "vm1", "qos=@q",
+        "--", "--id=@q", "create", "QoS", "type=linux-htb", "queues:4=@a",
+        "--", "--id=@a", "create", "Queue", "other_config:max-rate=1000000",
+    )  # fmt: skip
+    queues = until(lambda: world.get("queueconfig", "/1")[0]["queues"], "the queue")
+    assert [queue["queue_id"] for queue in queues] == [4]
+    assert [(queue["port_no"], queue["queue_id"], queue["tx_packets"]) for queue in world.get("queue")] == [
+        (1, 4, 0)
+    ]
+    world.switch.vsctl(
+        "clear", "Port", "vm1", "qos", "--", "--all", "destroy", "QoS", "--", "--all", "destroy", "Queue"
+    )
+
+
 def test_port_configuration_and_role(world):
     world.set("portdesc/modify", port_no=2, config=0x20, mask=0x20)  # OFPPC_NO_FWD
     assert {port["name"]: port["config"] for port in world.get("portdesc")}["vm2"] == 0x20
