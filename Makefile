@@ -19,7 +19,7 @@ ASAN_TREE := build/asan-tree
 # what starts the daemon past the harness that preloads the sanitizer, what counts memory, and what builds a program of its own.
 ASAN_TESTS := $(addprefix tests/unit/,datapath kernel vhostuser daemon ofproto) tests/property tests/malformed tests/conformance tests/fuzz \
   $(addprefix tests/interop/test_,daemon_ledger.py daemon_life.py daemon_bridge.py daemon_openflow.py vhost_options.py testpmd.py \
-  testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ryu.py chaos_controller.py chaos_kernel.py \
+  testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ovs_ofctl_groups.py ryu.py faucet.py chaos_controller.py chaos_kernel.py \
   daemon_qos.py of13_5_actions.py of13_5_groups.py of13_ext_bundles.py) \
   $(addprefix --ignore=tests/,$(addprefix fuzz/test_fuzz_,parse.py vring.py offload.py) \
   unit/datapath/test_token_rates.py $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
