@@ -17,7 +17,7 @@ SWITCH is the name of a bridge, the path of a socket, unix:PATH, tcp:HOST[:PORT]
 FLOW is a match, options and actions: priority=10,tcp,tp_dst=80,actions=output:2
 
 Options (anywhere):
-  -O, --protocols=OpenFlow13       the one version that is spoken
+  -O, --protocols=OpenFlow13       the one version that vsofctl speaks
       --strict                     mod-flows, del-flows: exactly this match and priority
       --names, --no-names          print ports and tables by name or number (default: names on a terminal)
       --stats, --no-stats          print flows with or without counters and ages

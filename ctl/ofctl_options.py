@@ -108,7 +108,7 @@ def parse(argv: list[str]) -> Options:
             values["json"] = value == "json"
         elif name == "--flow-format":
             if value.lower() not in ("any", "oxm", "oxm-openflow13", "openflow13", "openflow13-oxm"):
-                raise UsageError(f"-F {value}: this switch speaks OpenFlow13 only (OXM-OpenFlow13)")
+                raise UsageError(f"-F {value}: vsofctl speaks OpenFlow13 only (OXM-OpenFlow13)")
         elif name == "--packet-in-format":
             if value.lower() not in ("standard", "openflow10"):
                 raise UsageError(f"-P {value}: this switch sends standard packet-ins only")
@@ -185,7 +185,7 @@ def _check_protocols(text: str) -> None:
         if name not in _PROTOCOLS:
             raise UsageError(f"{name}: unknown OpenFlow protocol (OpenFlow13)")
     if "openflow13" not in names:
-        raise UsageError(f"-O {text}: this switch speaks OpenFlow13 only")
+        raise UsageError(f"-O {text}: vsofctl speaks OpenFlow13 only")
 
 
 def _timeout(text: str) -> int:

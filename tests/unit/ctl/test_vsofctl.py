@@ -222,7 +222,7 @@ BAD_LINES = [
     (["probe", "unix:/nosuch"], "connecting to unix:/nosuch (No such file or directory)"),
     (["probe", "foo:bar"], "foo:bar: unknown connection method; use unix:PATH, tcp:HOST[:PORT] or ssl:HOST[:PORT]"),
     (["probe", "tcp:1.2.3:1"], "tcp:1.2.3:1: 1.2.3 is not an IPv4 address"),
-    (["-O", "OpenFlow10", "probe", "x"], "-O OpenFlow10: this switch speaks OpenFlow13 only"),
+    (["-O", "OpenFlow10", "probe", "x"], "-O OpenFlow10: vsofctl speaks OpenFlow13 only"),
     (["-O", "what", "probe", "x"], "what: unknown OpenFlow protocol (OpenFlow13)"),
     (["--read-only", "del-flows", "x"], "'del-flows' command does not work in read only mode"),
     (["--no", "probe", "x"], "option '--no' is ambiguous; possibilities: '--no-names' '--no-stats' '--no-syslog'"),
