@@ -68,10 +68,11 @@ class FlowStore:
         self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
         self._expiry = Expiry()
 
-    def apply(self, mod: FlowMod) -> Iterator[bytes] | None:
+    def apply(self, mod: FlowMod, *, afresh: bool = False) -> Iterator[bytes] | None:
         """Carry out one flow-mod, staged. OFError, and nothing changed, if it is refused.
 
-        A delete that may be long is done by whoever runs through the iterator that it returns.
+        `afresh`: an addition counts from 0 even where it replaces an entry. A delete that may be long is done by
+        whoever runs through the iterator that it returns.
         """
         if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
             self._check_table(mod, also=OFPTT_ALL)
@@ -84,7 +85,7 @@ class FlowStore:
         self._check_table(mod)
         program = self._program(mod)
         if mod.command == OFPFC.ADD:
-            self._add(mod, program)
+            self._add(mod, program, reset=afresh or bool(mod.flags & OFPFF.RESET_COUNTS))
         else:
             entries = list(self._selected(mod, strict=mod.command == OFPFC.MODIFY_STRICT))
             limits = self.pipeline.limits(mod.table_id)
@@ -237,7 +238,7 @@ class FlowStore:
             check_consistent(mod.match, program.instructions)
         return program
 
-    def _add(self, mod: FlowMod, program: Program) -> None:
+    def _add(self, mod: FlowMod, program: Program, *, reset: bool) -> None:
         shape, packed = pack(mod.match)
         key = packed | mod.priority
         sub = self.tables.subtable(mod.table_id, shape)
@@ -258,7 +259,7 @@ class FlowStore:
                 self._undo.append(partial(self._uninsert, entry))
         else:
             # An identical entry is cleared and the new one takes its counters, unless RESET_COUNTS (6.4).
-            self._swap(sub, entry, program, mod.cookie, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+            self._swap(sub, entry, program, mod.cookie, reset=reset)
             entry.created = entry.used = now
         entry.cookie = mod.cookie
         entry.flags = mod.flags

@@ -87,9 +87,10 @@ def _set_config(agent: Agent, session: Session, _xid: int, msg: Any) -> None:
 @handler(m.FlowMod)
 @not_for_slaves
 def _flow_mod(agent: Agent, session: Session, _xid: int, msg: Any) -> Job | None:
-    if session.version == OFP_VERSION_10 and msg.command in _MODIFIES and not agent.flows.selects(msg):
+    old = session.version == OFP_VERSION_10
+    if old and msg.command in _MODIFIES and not agent.flows.selects(msg):
         msg = replace(msg, command=int(OFPFC.ADD))  # 1.0.2, 4.6: acts like an addition
-    job = agent.flows.apply(msg)
+    job = agent.flows.apply(msg, afresh=old)  # 1.0.2, 4.6: the old entry goes with its counters
     if msg.buffer_id != OFP_NO_BUFFER and msg.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
         agent.release(msg.buffer_id)  # as a packet-out to OFPP_TABLE after it (7.3.4.1): the entry stays
     return job

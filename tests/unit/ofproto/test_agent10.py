@@ -93,6 +93,18 @@ def test_a_modification_that_finds_nothing_adds(old, new):
         assert len(new.reply(mp.FlowStatsRequest()).entries) == before + 1
 
 
+def test_an_addition_begins_to_count_anew(switch, old, new):
+    def counts():
+        return [entry.packet_count for entry in new.reply(mp.FlowStatsRequest()).entries]
+
+    for peer, expected in ((new, [7]), (old, [0])):
+        assert peer.do(flow(5)) is None
+        switch.bridge.hit(switch.rule(priority=5), 7, 700, 1)
+        assert peer.do(flow(5, out=2)) is None
+        assert counts() == expected
+        assert new.do(m.FlowMod(command=OFPFC.DELETE, table_id=255)) is None
+
+
 def test_deletions_are_of_all_tables(old, new):
     assert new.do(flow(table_id=3)) is None
     assert old.do(m.FlowMod(command=OFPFC.DELETE)) is None
