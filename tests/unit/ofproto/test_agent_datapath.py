@@ -21,6 +21,7 @@ from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPBCT, OFPFC, OFPFF, OFPP, OFPPC, OFPR, OFPRR
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.structures import Bucket
+from vswitchd.ofproto.transaction import Transaction
 from vswitchd.ports.base import PortConfig, PortEnv
 from vswitchd.ports.kernel.virtual import TestPort
 
@@ -311,3 +312,18 @@ def test_a_bundle_is_seen_whole_or_not_at_all(real, peer):
     assert real.send(UDP_FRAME) == {3: [UDP_FRAME]}
     real.tick()
     assert real.bridge.stats()["n_rules"] == 1
+
+
+def test_a_connection_of_10_that_comes_in_the_middle_of_a_bundle_shows_nothing_of_it(real, peer):
+    group = m.GroupMod(group_id=1, buckets=(Bucket(actions=(act.Output(2),)),))
+    transaction = Transaction(real.agent, peer.session)
+    real.agent.groups.apply(group, real.agent.flows)
+    old = Peer(real)
+    old.connection.version = 1
+    real.agent.watch_punts()
+    transaction.rollback()
+    assert real.agent.groups.snapshot() == {}
+    with pytest.raises(dp.DatapathError):
+        real.bridge.group_stats(1, 1)
+    assert bundle(peer, group) == []
+    assert real.bridge.group_stats(1, 1) == [(0, 0), (0, 0)]
