@@ -60,7 +60,9 @@ def read(frame: bytes, in_port: int) -> Reading:
         if len(data) >= at + 4:
             word = data[at : at + 4]
             r.l3 = at
-            r.members |= {"mpls_lse": word[:3] + b"\0"} if eth_type != 0x88E7 else {"pbb_isid": b"\0" + word[1:]}
+            r.members |= (
+                {"mpls_lse": word[:3] + b"\0"} if eth_type != 0x88E7 else {"pbb_isid": b"\0" + word[1:]}
+            )
     elif reader is None:
         r.l3 = at
     else:
