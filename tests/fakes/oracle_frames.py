@@ -71,7 +71,7 @@ def ipv4(r: random.Random, *, tunnels: bool = True) -> bytes:
     options = r.choice([b"", b"", b"", b"\x01" * 4])
     body = _inside(r, proto) if proto in (4, 41) else l4(r, proto)
     frag = r.choice([0, 0, 0, 0, 0x4000, 0x2000, 0x0010])
-    head = bytes([0x45 + len(options) // 4, r.choice([0, 0x28, 0x48, 0xB8, 1])])
+    head = bytes([0x45 + len(options) // 4, r.choice([0, 0x28, 0x38, 0x4D, 0xB8, 1])])
     head += word(20 + len(options) + len(body)) + word(7) + word(frag)
     head += bytes([r.choice(TTLS), proto, 0, 0])
     head += word(r.choice(V4), 4) + word(r.choice(V4), 4) + options
@@ -89,6 +89,8 @@ def ipv6(r: random.Random) -> bytes:
         kinds.sort(key=[0, 60, 43, 44, 51].index)
     if r.random() < 0.05:
         kinds += kinds[:1]
+    if r.random() < 0.15:
+        kinds = [43]
     chain = b""
     for i, kind in enumerate(kinds):
         after = bytes([kinds[i + 1] if i + 1 < len(kinds) else proto])

@@ -224,7 +224,10 @@ def flow_key(f: bytes) -> tuple:
             (have[f"{ip}_{side}"] for ip in ("ipv4", "ipv6") if f"{ip}_{side}" in have), have[f"eth_{side}"]
         )
         ends.append([addr, *(have[n] for n in (f"tcp_{side}", f"udp_{side}", f"sctp_{side}") if n in have)])
-    return have["eth_type"], have.get("ip_proto"), *map(tuple, sorted(ends))
+    broken = (
+        f[12:14] if have["eth_type"] in (IPV4, IPV6, ARP, RARP) and len(have) < 8 else b""
+    )  # of which kind, is not clear
+    return have["eth_type"], broken, have.get("ip_proto"), *map(tuple, sorted(ends))
 
 
 def csum(data: bytes) -> int:
