@@ -61,7 +61,10 @@ def test_bridge_settings(switch):
 def test_what_has_no_effect_is_said_once(switch):
     async def test(bench):
         bench.bridge(
-            "br0", ("p1", {"ingress_policing_kpkts_rate": (5,)}, {}), stp_enable=(True,), protocols=("OpenFlow15",)
+            "br0",
+            ("p1", {"ingress_policing_kpkts_rate": (5,)}, {}),
+            stp_enable=(True,),
+            protocols=("OpenFlow15",),
         )
         bench.set("Bridge", "br0", other_config=(("datapath-id", "zz"),))
         said = []
