@@ -35,7 +35,8 @@ static inline uint64_t vs_tb_cost(const struct vs_tb *b, uint64_t units)
 static inline void vs_tb_init(struct vs_tb *b, uint64_t rate, uint64_t burst)
 {
     b->mult = (uint64_t)(((unsigned __int128)(UINT64_C(1000000000) * VS_TB_TICKS) << 24) / VS_MAX(rate, 1u));
-    b->depth = VS_MAX(vs_tb_cost(b, burst), 1u);
+    unsigned __int128 depth = (unsigned __int128)burst * b->mult >> 24;
+    b->depth = depth > UINT64_MAX / 4 ? UINT64_MAX / 4 : VS_MAX((uint64_t)depth, 1u); /* years are enough */
     atomic_init(&b->full_at, 0);
 }
 

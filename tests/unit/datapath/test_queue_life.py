@@ -221,6 +221,15 @@ def test_bad_qos_is_refused_and_the_old_one_stays(box: Shaped) -> None:
     assert drain(box) == list(range(BURST, BURST + 20))
 
 
+def test_a_burst_of_any_size(box: Shaped) -> None:
+    box.qos(QueueSpec(1, max_rate=1, burst=10**15), QueueSpec(2, max_rate=1, burst=1))
+    box.fill(1, frame(1000), 300)
+    box.fill(3, frame(1000), 5)
+    box.work()
+    assert box.out.queue_stats(1).packets == 300
+    assert box.out.queue_stats(2).packets == 1  # a bucket gives while it holds any token
+
+
 def test_a_sleeping_core_wakes_when_a_packet_may_go() -> None:
     """Real time, but nothing depends on how much of it passes: without the timer the core would sleep for ever."""
     box = dp.Datapath(0)
