@@ -325,7 +325,8 @@ class FlowStore:
             self._forget(entry, reason, final=entry.wants_removed)
 
     def _forget(self, entry: FlowEntry, reason: int, *, final: bool) -> None:
-        self._remember(entry)
+        if self._undo is not None:
+            self._undo.append(partial(self._unforget, entry, entry.timer, entry.carried))
         self.tables.remove(entry)
         self.users.drop(entry)
         entry.reason = reason
@@ -347,20 +348,23 @@ class FlowStore:
         self.users.drop(entry)
         entry.reason = REPLACED
 
+    def _unforget(self, entry: FlowEntry, timer: float, carried: tuple[int, ...]) -> None:
+        for rule in entry.carried[len(carried) :]:
+            del self._waiting[rule]
+        entry.reason, entry.timer, entry.carried = None, timer, carried
+        self.users.note(entry)
+        self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
+
     def _restore(
         self, entry: FlowEntry, was: list[Any], waiting: dict[int, tuple[FlowEntry, int, int]]
     ) -> None:
-        gone = entry.reason is not None
-        if not gone:
-            self.users.drop(entry)
+        self.users.drop(entry)
         for rule in entry.carried:
             del self._waiting[rule]
         self._waiting.update(waiting)
         for name, value in zip(FlowEntry.__slots__, was, strict=True):
             setattr(entry, name, value)
         self.users.note(entry)
-        if gone:
-            self.tables.insert(self.tables.subtable(entry.table, entry.shape), entry)
 
 
 def _is_table_miss(entry: FlowEntry) -> bool:
