@@ -43,8 +43,10 @@ from vswitchd.ofproto.multipart import (
     PortDescRequest,
     TableFeaturesReply,
     TableFeaturesRequest,
+    TableStatsReply,
+    TableStatsRequest,
 )
-from vswitchd.ofproto.stats import FlowStats
+from vswitchd.ofproto.stats import FlowStats, TableStats
 from vswitchd.ofproto.structures import Port
 from vswitchd.ofproto.tablefeatures import TableFeatures, TableProperty
 
@@ -186,11 +188,9 @@ actions=push_vlan:0x800
 """.strip().split("\n")
 
 
-def ofctl(*args, check=True):
+def ofctl(*args, check=True, version="OpenFlow13"):
     need.need_program("ovs-ofctl")
-    done = subprocess.run(
-        ["ovs-ofctl", "-O", "OpenFlow13", *args], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(["ovs-ofctl", "-O", version, *args], capture_output=True, text=True, timeout=60)
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -205,7 +205,8 @@ FEATURES = TableFeatures(
 class FakeSwitch:
     """A unix socket that answers ovs-ofctl with our codec and keeps the flow-mods it got."""
 
-    def __init__(self, path):
+    def __init__(self, path, version=4):
+        self.version = version
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen()
@@ -231,7 +232,7 @@ class FakeSwitch:
 
     def talk(self, sock):
         with sock:
-            sock.sendall(encode(Hello(frozenset({4})), 1))
+            sock.sendall(encode(Hello(frozenset({self.version}), self.version), 1))
             buffer = b""
             while chunk := sock.recv(65536):
                 buffer += chunk
@@ -241,17 +242,19 @@ class FakeSwitch:
                         sock.sendall(answer)
 
     def answer(self, wire):
-        xid, msg = decode(wire)
+        xid, msg = decode(wire, self.version)
         self.seen.append(msg)
         if isinstance(msg, FlowMod):
             self.got.append(msg)
             self.wires.append(wire)
         elif isinstance(msg, BarrierRequest):
-            yield encode(BarrierReply(), xid)
+            yield encode(BarrierReply(), xid, self.version)
         elif isinstance(msg, EchoRequest):
             yield encode(EchoReply(msg.data), xid)
         elif isinstance(msg, FeaturesRequest):
-            yield encode(FeaturesReply(1, 0, 254), xid)
+            yield encode(FeaturesReply(1, 0, 254), xid, self.version)
+        elif isinstance(msg, TableStatsRequest):
+            yield encode(TableStatsReply((TableStats(0, name="t0"),)), xid, self.version)
         elif isinstance(msg, GetConfigRequest):
             yield encode(GetConfigReply(), xid)
         elif isinstance(msg, FlowStatsRequest):
@@ -281,6 +284,32 @@ def test_flow_mods_are_those_of_ovs_ofctl(tmp_path):
     for text, theirs, wire in zip(SAME, switch.got, switch.wires, strict=True):
         assert parse_flow(text) == theirs, text
         assert len(encode(theirs, 1)) == len(wire), text
+
+
+FLOWS_10 = [
+    *(f"{match},actions=drop" for match in MATCHES_10 if match != "tcp6,tp_dst=80"),  # that it says in NXM
+    "priority=5,idle_timeout=5,hard_timeout=7,cookie=0x12,send_flow_rem,check_overlap,actions=output:1",
+    "actions=mod_vlan_vid:5,mod_vlan_pcp:3,strip_vlan,mod_dl_src:02:00:00:00:00:01,mod_dl_dst:02:00:00:00:00:02,1",
+    "ip,actions=mod_nw_src:1.2.3.4,mod_nw_dst:4.3.2.1,mod_nw_tos:32,enqueue:2:7,controller:100",
+    "tcp,actions=mod_tp_src:1,mod_tp_dst:2,in_port,normal,flood,all,local",
+]
+
+
+def test_flow_mods_of_1_0_are_written_as_ovs_ofctl_does(tmp_path):
+    switch = FakeSwitch(tmp_path / "s", version=1)
+    (tmp_path / "flows").write_text("\n".join(FLOWS_10) + "\n")
+    try:
+        ofctl("add-flows", f"unix:{tmp_path}/s", str(tmp_path / "flows"), version="OpenFlow10")
+    finally:
+        switch.stop()
+    assert len(switch.got) == len(FLOWS_10)
+    for text, theirs, wire in zip(FLOWS_10, switch.got, switch.wires, strict=True):
+        assert encode(theirs, int.from_bytes(wire[4:8], "big"), 1) == wire, text
+        if text.split(",actions")[0] in MATCHES_10:
+            assert theirs == parse_flow(text), text
+        else:
+            shown = format_instructions(theirs.instructions)
+            assert shown.replace("output:", "").lower() in text.replace("output:", "")
 
 
 def asked(tmp_path, *args, of):
