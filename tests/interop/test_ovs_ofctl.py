@@ -199,7 +199,9 @@ def test_frags_and_table_features(ofctl):
     assert ofctl("get-frags").strip() == "drop"
     assert "set-frags" not in ofctl("set-frags", "normal")
     features = ofctl("dump-table-features")
-    assert "instructions: meter apply_actions clear_actions write_actions write_metadata goto_table" in features
+    assert (
+        "instructions: meter apply_actions clear_actions write_actions write_metadata goto_table" in features
+    )
 
 
 def test_probe_ping_benchmark(ofctl):
