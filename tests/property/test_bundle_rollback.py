@@ -24,22 +24,24 @@ MATCHES = ({}, {"in_port": 1}, {"in_port": 2}, {"eth_type": 0x800})
 
 def request(r):
     kind = r.random()
-    if kind < 0.15:
+    if kind < 0.1:
         bands = (DropBand(r.choice((5, 6))),)
-        return m.MeterMod(r.randrange(3), 1, r.choice((1, 2, 0xFFFFFFFF)), bands)
-    if kind < 0.4:
+        return m.MeterMod(r.choice((0, 1, 1, 1, 2)), 1, r.choice((1, 1, 2, 2, 2, 0xFFFFFFFF)), bands)
+    if kind < 0.25:
         buckets = (Bucket(actions=(act.Output(r.randrange(1, 3)),)),)
-        return m.GroupMod(r.randrange(3), r.choice((0, 2)), r.choice((1, 2, 3, 0xFFFFFFFC)), buckets)
+        return m.GroupMod(
+            r.choice((0, 1, 1, 1, 2)), r.choice((0, 2)), r.choice((1, 2, 3, 3, 3, 0xFFFFFFFC)), buckets
+        )
     todo = (
         ins.ApplyActions(
-            (act.Output(r.randrange(1, 3)) if r.random() < 0.6 else act.Group(r.randrange(1, 4)),)
+            (act.Output(r.randrange(1, 3)) if r.random() < 0.8 else act.Group(r.randrange(1, 4)),)
         ),
     )
     if r.random() < 0.3:
         todo = (ins.Meter(r.randrange(1, 3)), *todo)
     return m.FlowMod(
-        cookie=r.randrange(4), cookie_mask=r.choice((0, 0, 3)), table_id=r.choice((0, 0, 1, 255)),
-        command=r.choice((0, 0, 0, 1, 2, 3, 4)), idle_timeout=r.choice((0, 0, 5)), hard_timeout=r.choice((0, 0, 9)),
+        cookie=r.randrange(4), cookie_mask=r.choice((0, 0, 3)), table_id=r.choice((0, 0, 0, 0, 1, 1, 255)),
+        command=r.choice((0, 0, 0, 0, 0, 1, 2, 3, 4, 4)), idle_timeout=r.choice((0, 0, 5)), hard_timeout=r.choice((0, 0, 9)),
         priority=r.randrange(3), flags=r.randrange(32), match=Match.named(**r.choice(MATCHES)), instructions=todo,
     )  # fmt: skip
 
@@ -73,7 +75,7 @@ def test_bundles_are_all_or_nothing(seed):
     r = random.Random(seed)
     switch, twin = Switch(), Switch()
     peer, other, alone = switch.peer(), switch.peer(), twin.peer()
-    for _ in range(8):
+    for _ in range(12):
         messages = [request(r) for _ in range(r.randrange(6))]
         peer.ask(*messages)
         alone.ask(*messages)
