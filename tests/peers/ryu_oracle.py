@@ -2,6 +2,7 @@
 
 {"build": "parser.OFPBarrierRequest(dp)"}  ->  {"hex": ...}     an expression of the test, serialized by Ryu
 {"parse": HEX}                             ->  {"json": ...}    Ryu's dictionary of the message
+{"write": {"OFPHello": {...}}}             ->  {"hex": ...}     such a dictionary, serialized by Ryu
 
 "version": 1 beside them for OpenFlow 1.0; else it is 1.3.
 """
@@ -30,8 +31,11 @@ NAMES = {
 
 def answer(request):
     names = NAMES[request.get("version", 4)]
-    if "build" in request:
-        msg = eval(request["build"], dict(names))  # the expressions stand in our own test
+    if "build" in request or "write" in request:
+        if "write" in request:
+            msg = ofproto_parser.ofp_msg_from_jsondict(names["dp"], request["write"])
+        else:
+            msg = eval(request["build"], dict(names))  # the expressions stand in our own test
         msg.xid = 1
         msg.serialize()
         return {"hex": bytes(msg.buf).hex()}
