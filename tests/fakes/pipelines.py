@@ -329,8 +329,9 @@ class Maker:
             weight = r.choice([1, 1, 2, 5])
         if (kind == "ff" and r.random() < 0.97) or (kind == "select" and r.random() < 0.3):
             port = r.choice(PORTS)
-            if later and r.random() < 0.3:
-                port, group = r.choice([o.ANY, port]), r.choice(later)
+            watched = later if r.random() < 0.9 else list(self.s.groups)
+            if watched and r.random() < 0.3:
+                port, group = r.choice([o.ANY, port]), r.choice(watched)
         if r.random() < 0.01:
             weight, port = r.choice([(3, o.ANY), (0, 2)])
         return o.Bucket(tuple(actions), weight, port, group)
@@ -344,7 +345,7 @@ class Maker:
         unit = r.choice([o.PKTPS, o.KBPS])
         bands = tuple(
             o.Band(r.choice(["drop", "dscp_remark"]), rate, r.choice([1, 3, 6]), 0)
-            for rate in r.sample([10, 20, 30], r.choice([1, 1, 2]))
+            for rate in r.sample([20, 30, 40], r.choice([1, 1, 2]))  # a second fills any bucket
         )
         bands = tuple(replace(b, level=r.choice([1, 2])) if b.type == "dscp_remark" else b for b in bands)
         flags = unit | o.BURST | r.choice([0, o.STATS])
