@@ -1,54 +1,36 @@
 """Debian's ovs-ofctl as an oracle: its flow-mods are ours byte for byte, and it prints ours as we do."""
 
 import re
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from fakes.ofctl_switch import FakeSwitch
 from peers import need
 
 from vswitchd.ofproto import actions10 as a10
 from vswitchd.ofproto.actions import Output
-from vswitchd.ofproto.codec import decode, encode, encode_parts, frame
+from vswitchd.ofproto.codec import encode, encode_parts
 from vswitchd.ofproto.constants import OFPFC
 from vswitchd.ofproto.flowactions import parse_actions
 from vswitchd.ofproto.flowformat import format_flags, format_flow, format_instructions, format_rule
 from vswitchd.ofproto.flowtext import FlowTextError, flow_stats_request, parse_flow
 from vswitchd.ofproto.instructions import ApplyActions
 from vswitchd.ofproto.messages import (
-    BarrierReply,
-    BarrierRequest,
-    EchoReply,
-    EchoRequest,
-    FeaturesReply,
-    FeaturesRequest,
     FlowMod,
-    GetConfigReply,
-    GetConfigRequest,
-    Hello,
     PacketOut,
 )
 from vswitchd.ofproto.multipart import (
-    AggregateStatsReply,
-    AggregateStatsRequest,
     FlowStatsReply,
     FlowStatsRequest,
     PortDescReply,
-    PortDescRequest,
-    TableFeaturesReply,
-    TableFeaturesRequest,
-    TableStatsReply,
-    TableStatsRequest,
 )
-from vswitchd.ofproto.stats import FlowStats, TableStats
+from vswitchd.ofproto.stats import FlowStats
 from vswitchd.ofproto.structures import Port
-from vswitchd.ofproto.tablefeatures import TableFeatures, TableProperty
 
 pytestmark = pytest.mark.interop
 
@@ -194,77 +176,6 @@ def ofctl(*args, check=True, version="OpenFlow13"):
     if check:
         assert done.returncode == 0, done.stderr
     return done
-
-
-# ovs-ofctl wants all of these properties, but their lists may be empty.
-FEATURES = TableFeatures(
-    0, "t0", properties=tuple(TableProperty(kind) for kind in (0, 2, 4, 6, 8, 10, 12, 14))
-)
-
-
-class FakeSwitch:
-    """A unix socket that answers ovs-ofctl with our codec and keeps the flow-mods it got."""
-
-    def __init__(self, path, version=4):
-        self.version = version
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        self.listener.listen()
-        self.got = []
-        self.seen = []
-        self.wires = []
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self):
-        """Take one connection after the other until the listener is shut."""
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.talk(sock)
-
-    def stop(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.thread.join(30)
-        self.listener.close()
-
-    def talk(self, sock):
-        with sock:
-            sock.sendall(encode(Hello(frozenset({self.version}), self.version), 1))
-            buffer = b""
-            while chunk := sock.recv(65536):
-                buffer += chunk
-                while (length := frame(buffer)) is not None:
-                    wire, buffer = buffer[:length], buffer[length:]
-                    for answer in self.answer(wire):
-                        sock.sendall(answer)
-
-    def answer(self, wire):
-        xid, msg = decode(wire, self.version)
-        self.seen.append(msg)
-        if isinstance(msg, FlowMod):
-            self.got.append(msg)
-            self.wires.append(wire)
-        elif isinstance(msg, BarrierRequest):
-            yield encode(BarrierReply(), xid, self.version)
-        elif isinstance(msg, EchoRequest):
-            yield encode(EchoReply(msg.data), xid)
-        elif isinstance(msg, FeaturesRequest):
-            yield encode(FeaturesReply(1, 0, 254), xid, self.version)
-        elif isinstance(msg, TableStatsRequest):
-            yield encode(TableStatsReply((TableStats(0, name="t0"),)), xid, self.version)
-        elif isinstance(msg, GetConfigRequest):
-            yield encode(GetConfigReply(), xid)
-        elif isinstance(msg, FlowStatsRequest):
-            yield encode(FlowStatsReply(), xid)
-        elif isinstance(msg, AggregateStatsRequest):
-            yield encode(AggregateStatsReply(), xid)
-        elif isinstance(msg, PortDescRequest):
-            yield encode(PortDescReply((Port(1, name="p1"),)), xid)
-        elif isinstance(msg, TableFeaturesRequest):
-            yield encode(TableFeaturesReply((FEATURES,)), xid)
 
 
 def sent(tmp_path, flows):
