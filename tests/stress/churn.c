@@ -36,8 +36,7 @@ static uint32_t seed = 1;
 static vs_dp *dp;
 static vs_bridge *first, *second;
 static struct vs_port *ports[PORTS], *patch, *peer, *visitor, *behind;
-static uint64_t fed[PORTS], rules[RULES], rule_packets, table_outs;
-static uint64_t over_rate;
+static uint64_t fed[PORTS], rules[RULES], rule_packets, table_outs, over_rate;
 static int cores[2];
 
 static uint32_t some(uint32_t n)
@@ -55,20 +54,12 @@ static struct vs_action output(uint32_t port)
 
 static uint32_t some_output(void)
 {
-    static const uint32_t to[] = {1,
-                                  2,
-                                  3,
-                                  4,
-                                  GUEST_PORT,
-                                  PATCH,
-                                  VS_OFPP_NORMAL,
-                                  VS_OFPP_NORMAL,
-                                  VS_OFPP_ALL,
-                                  9,
-                                  VS_OFPP_FLOOD,
-                                  VS_OFPP_IN_PORT,
-                                  VS_OFPP_CONTROLLER};
-    return to[some(sizeof to / sizeof to[0])];
+    static const uint32_t others[] = {GUEST_PORT, PATCH, 9};
+    static const uint32_t reserved[] = {VS_OFPP_ALL, VS_OFPP_FLOOD, VS_OFPP_IN_PORT, VS_OFPP_CONTROLLER};
+    uint32_t n = some(13);
+    if (n < PORTS)
+        return 1 + n;
+    return n < 7 ? others[n - 4] : n < 11 ? reserved[n - 7] : (uint32_t)VS_OFPP_NORMAL;
 }
 
 static unsigned some_actions(struct vs_action *a)
