@@ -12,6 +12,7 @@ from dataclasses import replace
 from tests.fakes import oracle_model as o
 from tests.fakes.oracle import Oracle
 from tests.fakes.oracle_checks import inconsistent
+from tests.fakes.oracle_faults import BAD_MATCHES, WRONG_ACTIONS
 from tests.fakes.oracle_frames import ISIDS, L4, LABELS, MACS, TTLS, V4, V6, VIDS, frame
 from tests.fakes.oracle_mods import overlap
 from tests.fakes.oracle_packet import fields
@@ -161,21 +162,7 @@ class Maker:
 
     def wrong(self) -> tuple:
         """An action that is refused."""
-        return self.r.choice(
-            [
-                ("group", 77),
-                ("output", 0xFF01, o.WHOLE),
-                ("output", o.TABLE, o.WHOLE),
-                ("push_vlan", 0x0800),
-                ("set_field", "in_port", 1),
-                ("set_field", "vlan_vid", 5),
-                ("set_field", "ip_dscp", 64),
-                ("push_mpls", 0x0800),
-                ("push_pbb", 0x8100),
-                ("output", 0, o.WHOLE),
-                ("set_field", "metadata", 1),
-            ]
-        )
+        return self.r.choice(WRONG_ACTIONS)
 
     def actions(self, match: o.Match, most: int) -> tuple[tuple, ...]:
         """A list whose actions mostly fit a match."""
@@ -289,18 +276,7 @@ class Maker:
         return out
 
     def bad_match(self, match: o.Match) -> o.Match:
-        bad = [
-            {"udp_src": (1, 0xFFFF)},
-            {"vlan_pcp": (1, 7)},
-            {"ip_dscp": (1, 0x3F)},
-            {"eth_type": (0x800, 0xFF00)},
-            {"eth_dst": (3, 1)},
-            {"mpls_bos": (2, 1)},
-            {"arp_op": (1, 0xFFFF)},
-            {"in_phy_port": (1, 0xFFFFFFFF)},
-            {"vlan_vid": (0x3000, 0x3000)},
-        ]
-        extra = self.r.choice(bad)
+        extra = self.r.choice(BAD_MATCHES)
         return {n: v for n, v in match.items() if n not in extra} | extra
 
     def group_mod(self) -> o.GroupMod:
