@@ -73,6 +73,8 @@ def _carry_out(agent: Agent, session: Session, bundle: Bundle, transaction: Tran
             for _ in HANDLERS[item.message.__class__](agent, session, item.xid, item.message) or ():
                 yield b""
         except OFError as error:
+            while agent.flows.take_back_some():
+                yield b""
             transaction.rollback()
             error.xid, error.data = item.xid, item.head
             end(error, OFError(OFPBFC.MSG_FAILED, f"message {done} of bundle {bundle.number}: {error}"))

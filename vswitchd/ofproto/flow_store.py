@@ -37,6 +37,8 @@ REPLACED = -1
 
 _TURN = 500
 """Entries that are deleted between two turns of others: about 2 ms."""
+_MODIFY_TURN = 50
+"""The same for those that are modified."""
 _EXPIRED_AT_ONCE = 5000
 
 
@@ -71,8 +73,8 @@ class FlowStore:
     def apply(self, mod: FlowMod, *, afresh: bool = False) -> Iterator[bytes] | None:
         """Carry out one flow-mod, staged. OFError, and nothing changed, if it is refused.
 
-        `afresh`: an addition counts from 0 even where it replaces an entry. A delete that may be long is done by
-        whoever runs through the iterator that it returns.
+        `afresh`: an addition counts from 0 even where it replaces an entry. A delete or a modification that may be
+        long is done by whoever runs through the iterator that it returns.
         """
         if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
             self._check_table(mod, also=OFPTT_ALL)
@@ -94,8 +96,11 @@ class FlowStore:
             if program.inconsistent:
                 for entry in entries:
                     check_consistent(entry.match, program.instructions)
-            for entry in entries:
-                self._modify(entry, program, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+            job = self._modify_in_turns(entries, program, reset=bool(mod.flags & OFPFF.RESET_COUNTS))
+            if len(entries) > _MODIFY_TURN:
+                return job
+            for _ in job:
+                pass
         return None
 
     def selects(self, mod: FlowMod) -> bool:
@@ -116,6 +121,14 @@ class FlowStore:
         """Show all changes since `begin()`. DatapathError: out of memory, and nothing has changed."""
         self._bridge.commit()
         self._undo = None
+
+    def take_back_some(self) -> bool:
+        """Take back some of what `take_back()` would, as much as a turn may; return whether there is more."""
+        for _ in range(_TURN):
+            if not self._undo:
+                return False
+            self._undo.pop()()
+        return True
 
     def take_back(self) -> None:
         """Be as at `begin()`; what else is staged in the datapath is forgotten too."""
@@ -266,6 +279,15 @@ class FlowStore:
         entry.idle = mod.idle_timeout
         entry.hard = mod.hard_timeout
         self._expiry.watch(entry)
+
+    def _modify_in_turns(
+        self, entries: Iterable[FlowEntry], program: Program, *, reset: bool
+    ) -> Iterator[bytes]:
+        for done, entry in enumerate(entries, 1):
+            if entry.reason is None:  # else it went in a turn of others
+                self._modify(entry, program, reset=reset)
+            if done % _MODIFY_TURN == 0:
+                yield b""
 
     def _modify(self, entry: FlowEntry, program: Program, *, reset: bool) -> None:
         if entry.program is program and not reset:

@@ -33,7 +33,7 @@ def _group_mod(agent: Agent, _session: Session, _xid: int, msg: Any) -> Job | No
 @whole(mp.GroupStatsRequest)
 def _stats(agent: Agent, _session: Session, xid: int, msg: Any) -> Job:
     agent.commit()
-    wanted = [group for group in agent.groups if msg.group_id in (OFPG.ALL, group)]
+    wanted = list(agent.groups) if msg.group_id == OFPG.ALL else [msg.group_id]
     return encode_parts(mp.GroupStatsReply(), xid, entries=_all_stats(agent, wanted), limit=PART_BYTES)
 
 

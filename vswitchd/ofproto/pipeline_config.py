@@ -18,7 +18,7 @@ from vswitchd.ofproto.table_capabilities import MAX_ENTRIES, table_features
 from vswitchd.ofproto.tablefeatures import TableFeatures, TableProperty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
 _TABLE_CONFIG = 3  # OFPTC_DEPRECATED_MASK
 _T = OFPTFPT
@@ -40,10 +40,12 @@ for _field in FIELDS:
     _FIELDS[_field.oxm_id] = (_field, False)
     _FIELDS[_field.oxm_id | _HAS_MASK] = (_field, True)
     _FIELDS[_field.oxm_id + _HAS_MASK + _field.size] = (_field, True)
+_ONE_WAY = {i: field.oxm_id | (_HAS_MASK if masked else 0) for i, (field, masked) in _FIELDS.items()}
+"""The ids of fields written in one way."""
 
 
-def configure(entries: Iterable[TableFeatures]) -> Pipeline:
-    """Return the pipeline that a request asks for; OFError of type TABLE_FEATURES_FAILED."""
+def configure(entries: Iterable[TableFeatures]) -> Generator[bytes, None, Pipeline]:
+    """Return the pipeline that a request asks for; OFError of type TABLE_FEATURES_FAILED. Yields for turns of others."""
     wanted: dict[int, TableFeatures] = {}
     for entry in entries:
         if entry.table_id >= OFPTT_MAX:
@@ -53,16 +55,21 @@ def configure(entries: Iterable[TableFeatures]) -> Pipeline:
         wanted[entry.table_id] = entry
     if 0 not in wanted:
         raise OFError(OFPTFFC.BAD_TABLE, "a pipeline without table 0, where packets begin")
-    return Pipeline({number: _table(entry, wanted) for number, entry in sorted(wanted.items())})
+    tables = {}
+    for number, entry in sorted(wanted.items()):
+        tables[number] = _table(entry, wanted)
+        yield b""
+    return Pipeline(tables)
 
 
-def changed(old: Pipeline, new: Pipeline) -> list[int]:
+def changed(old: Pipeline, new: Pipeline) -> Generator[bytes, None, list[int]]:
     """Return the tables of the old pipeline whose entries go: tables that go or can do something else."""
-    return [
-        table
-        for table in old
-        if table not in new or _capabilities(old.features(table)) != _capabilities(new.features(table))
-    ]
+    tables = []
+    for table in old:
+        if table not in new or _capabilities(old.features(table)) != _capabilities(new.features(table)):
+            tables.append(table)
+        yield b""
+    return tables
 
 
 def _capabilities(features: TableFeatures) -> tuple[object, ...]:
@@ -127,10 +134,7 @@ def _full(ids: _Ids) -> _Ids:
 
 
 def _canonical(ids: frozenset[int]) -> frozenset[int]:
-    return frozenset(
-        field.oxm_id | (_HAS_MASK if masked else 0)
-        for field, masked in (_FIELDS[i] for i in ids if i in _FIELDS)
-    )
+    return frozenset(_ONE_WAY[i] for i in ids if i in _ONE_WAY)
 
 
 def _check(table: int, kind: int, ids: frozenset[int], able: frozenset[int]) -> None:
@@ -142,7 +146,7 @@ def _check(table: int, kind: int, ids: frozenset[int], able: frozenset[int]) -> 
         fine = able | {oxm & ~_HAS_MASK for oxm in able}
         if kind == _T.WILDCARDS:
             fine |= {oxm | _HAS_MASK for oxm in able}
-        bad = frozenset(i for i in ids if i not in _FIELDS or not _canonical(frozenset((i,))) <= fine)
+        bad = frozenset(i for i in ids if _ONE_WAY.get(i) not in fine)
     if bad:
         raise OFError(OFPTFFC.BAD_ARGUMENT, f"table {table}: {_T(kind).name} of {min(bad):#x}")
 

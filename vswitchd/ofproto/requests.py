@@ -92,6 +92,9 @@ def _flow_mod(agent: Agent, session: Session, _xid: int, msg: Any) -> Job | None
         msg = replace(msg, command=int(OFPFC.ADD))  # 1.0.2, 4.6: acts like an addition
     job = agent.flows.apply(msg, afresh=old)  # 1.0.2, 4.6: the old entry goes with its counters
     if msg.buffer_id != OFP_NO_BUFFER and msg.command not in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
+        for _ in job or ():
+            pass  # before the packet
+        job = None
         agent.release(msg.buffer_id)  # as a packet-out to OFPP_TABLE after it (7.3.4.1): the entry stays
     return job
 

@@ -21,8 +21,8 @@ from vswitchd.ofproto.stats_requests import PART_BYTES
 from vswitchd.ofproto.transaction import Transaction
 
 if TYPE_CHECKING:
-    from vswitchd.ofproto.pipeline import Pipeline
     from vswitchd.ofproto.session import Session
+    from vswitchd.ofproto.tablefeatures import TableFeatures
 
 _TABLE_CONFIG = 3  # OFPTC_DEPRECATED_MASK: bits that mean nothing in 1.3 and may be set (7.3.3)
 
@@ -45,9 +45,8 @@ def _table_features(agent: Agent, session: Session, xid: int, msg: Any) -> Job |
         return None
     if not whole.entries:
         return _features(agent, xid)
-    pipeline = configure(whole.entries)
     transaction = Transaction(agent, session)  # at once: from here on other connections wait
-    transaction.job = _change(agent, pipeline, transaction, msg, xid)
+    transaction.job = _change(agent, whole.entries, transaction, msg, xid)
     return transaction.job
 
 
@@ -57,13 +56,25 @@ def _features(agent: Agent, xid: int) -> Job:
     return encode_parts(mp.TableFeaturesReply(), xid, entries=entries, limit=PART_BYTES)
 
 
-def _change(agent: Agent, pipeline: Pipeline, transaction: Transaction, msg: Any, xid: int) -> Job:
-    yield from agent.flows.clear_tables(changed(agent.flows.pipeline, pipeline))
+def _change(
+    agent: Agent, entries: tuple[TableFeatures, ...], transaction: Transaction, msg: Any, xid: int
+) -> Job:
     try:
+        pipeline = yield from configure(entries)
+        tables = yield from changed(agent.flows.pipeline, pipeline)
+        yield from agent.flows.clear_tables(tables)
         transaction.commit()
     except dp.DatapathError as error:
-        refused = OFError(OFPTFFC.EPERM, str(error), encode(msg, xid)[:OFP_ERROR_DATA_MIN], xid)
-        transaction.session.connection.tell_error(refused)
+        _refuse(transaction, OFError(OFPTFFC.EPERM, str(error)), msg, xid)
+        return
+    except OFError as error:
+        transaction.rollback()
+        _refuse(transaction, error, msg, xid)
         return
     agent.flows.pipeline = pipeline
     yield from _features(agent, xid)
+
+
+def _refuse(transaction: Transaction, error: OFError, msg: Any, xid: int) -> None:
+    error.data, error.xid = encode(msg, xid)[:OFP_ERROR_DATA_MIN], xid
+    transaction.session.connection.tell_error(error)
