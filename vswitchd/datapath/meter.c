@@ -7,10 +7,7 @@
 #include "execute.h"
 #include "offload.h"
 
-enum {
-    DEFAULT_BURST_MS = 5,       /* of rate: 1 % of a second is 10 ms */
-    LONGEST_BURST_S = 10000000, /* 115 days of rate: so that times do not overflow */
-};
+enum { DEFAULT_BURST_MS = 5 }; /* of rate: 1 % of a second is 10 ms */
 
 /* ---- measuring ----------------------------------------------------------------------------------------------------- */
 
@@ -69,7 +66,7 @@ static void fill_band(struct vs_meter_band *to, const struct vs_band_spec *from,
     uint64_t unit = flags & VS_METER_PKTPS ? 1 : 1000; /* packets, or bits in a kilobit */
     uint64_t rate = from->rate * unit, burst = rate * DEFAULT_BURST_MS / 1000;
     if (flags & VS_METER_BURST)
-        burst = VS_MIN(from->burst * unit, rate * LONGEST_BURST_S);
+        burst = from->burst * unit;
     vs_tb_init(&to->bucket, rate, burst);
     /* The costs of packets are rounded to ticks: what they leave of an empty bucket is not a token. */
     to->bucket.depth -= VS_MIN(to->bucket.depth, vs_tb_cost(&to->bucket, 1)) / 2;
