@@ -1,13 +1,10 @@
 """The switch for a controller of OpenFlow 1.0, beside one of 1.3: its requests, what it is told, packets."""
 
-import asyncio
-
 import pytest
 from of_peer import Peer, Switch, flow
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
-from test_agent_datapath import Real
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as a
@@ -216,15 +213,6 @@ def test_bundles_are_not_for_1_0(old):
 ETH = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 UDP_ = IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / UDP(sport=5, dport=53) / Raw(b"x" * 30)
 TCP_ = IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / TCP(sport=5, dport=53) / Raw(b"x" * 30)
-
-
-@pytest.fixture
-def real():
-    loop = asyncio.new_event_loop()
-    world = Real(loop)
-    yield world
-    world.datapath.close()
-    loop.close()
 
 
 def changed(frame, **fields):

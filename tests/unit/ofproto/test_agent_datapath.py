@@ -1,8 +1,5 @@
 """The agent on the real datapath with test ports: what a controller asks for is what packets meet."""
 
-import asyncio
-from pathlib import Path
-
 import pytest
 from of_peer import Peer, flow, port
 from scapy.layers.inet import IP, UDP
@@ -15,80 +12,17 @@ from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
-from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPBCT, OFPFC, OFPFF, OFPP, OFPPC, OFPR, OFPRR
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.structures import Bucket
 from vswitchd.ofproto.transaction import Transaction
-from vswitchd.ports.base import PortConfig, PortEnv
-from vswitchd.ports.kernel.virtual import TestPort
 
 ETH = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 UDP_FRAME = bytes(ETH / IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / UDP(sport=5, dport=53) / Raw(b"x" * 30))
 IPV4 = {"eth_type": 0x800}
 UDPV4 = {**IPV4, "ip_proto": 17}
-
-
-class Real:
-    """A bridge with three test ports and an agent; the clock is the datapath's and the test's."""
-
-    def __init__(self, loop):
-        self.ms = 1_000_000
-        self.datapath = dp.Datapath(manual=True)
-        self.datapath.set_time_ms(self.ms)
-        self.bridge = self.datapath.create_bridge("br0")
-        self.agent = Agent(self.bridge, self.datapath, self.clock, Identity(1))
-        env = PortEnv(loop, Path("/nonexistent"), lambda _port: None)
-        self.ports = {}
-        for number in (1, 2, 3):
-            test_port = TestPort(PortConfig(f"p{number}", "test"), env)
-            handle = self.datapath.attach(test_port.handle, self.bridge, number, f"p{number}")
-            self.ports[number] = test_port
-            self.agent.add_port(port(number), handle)
-        self.datapath.rebalance()
-
-    def clock(self):
-        return self.ms / 1000
-
-    def sleep(self, seconds):
-        self.ms += int(seconds * 1000)
-        self.datapath.set_time_ms(self.ms)
-
-    def send(self, frame, number=1):
-        """Feed a frame; {port: frames} of what came out."""
-        assert self.ports[number].feed(frame)
-        self.poll()
-        return self.out()
-
-    def poll(self):
-        for _ in range(3):
-            self.datapath.poll()
-        for punt in self.datapath.take_punts():
-            self.agent.punt(punt)
-
-    def out(self):
-        found = {}
-        for number, test_port in self.ports.items():
-            while (frame := test_port.take()) is not None:
-                found.setdefault(number, []).append(frame)
-        return found
-
-    def tick(self):
-        self.poll()
-        while self.datapath.housekeeping():
-            self.poll()
-        self.agent.tick()
-
-
-@pytest.fixture
-def real():
-    loop = asyncio.new_event_loop()
-    world = Real(loop)
-    yield world
-    world.datapath.close()
-    loop.close()
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """Groups as a controller makes them, on the real datapath: buckets as action sets, failover, loops of watching."""
 
-import asyncio
-
 import pytest
 from of_peer import Peer, flow, port
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
-from test_agent_datapath import Real
 
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import messages as m
@@ -18,15 +15,6 @@ from vswitchd.ofproto.structures import Bucket
 ETH = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 FRAME = bytes(ETH / IP(src="10.0.0.1", dst="10.0.0.2", ttl=9) / UDP(sport=5, dport=53))
 PORT_DOWN = 1
-
-
-@pytest.fixture
-def real():
-    loop = asyncio.new_event_loop()
-    world = Real(loop)
-    yield world
-    world.datapath.close()
-    loop.close()
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """Meters as a controller makes them (5.7, 6.5, 7.3.4.4), on the real datapath."""
 
-import asyncio
-
 import pytest
 from of_peer import Peer, flow
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
-from test_agent_datapath import Real, removed
+from test_agent_datapath import removed
 from test_bundles import bundle, commit
 
 from vswitchd.ofproto import actions as act
@@ -34,15 +32,6 @@ def metered(*more, number=1, **fields):
 
 
 OUT = ins.ApplyActions((act.Output(2),))
-
-
-@pytest.fixture
-def real():
-    loop = asyncio.new_event_loop()
-    world = Real(loop)
-    yield world
-    world.datapath.close()
-    loop.close()
 
 
 @pytest.fixture
