@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from of_peer import Switch
 from of_real import Real
 
 
@@ -13,3 +14,15 @@ def real():
     yield world
     world.datapath.close()
     loop.close()
+
+
+@pytest.fixture
+def switch():
+    """The agent over a datapath that only notes what it is told."""
+    return Switch()
+
+
+@pytest.fixture
+def peer(switch):
+    """A controller of `switch`."""
+    return switch.peer()

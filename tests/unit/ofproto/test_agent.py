@@ -1,7 +1,7 @@
 """The switch's answers apart from flows: configuration, roles, packets, ports, groups (7.3, 7.4)."""
 
 import pytest
-from of_peer import Switch, flow, port
+from of_peer import flow, port
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
@@ -13,16 +13,6 @@ from vswitchd.ofproto.structures import Bucket
 from vswitchd.ofproto.tablefeatures import TableFeatures
 
 FRAME = bytes(range(200))
-
-
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
 
 
 def punt(reason=OFPR.ACTION, max_len=0xFFFF, **more):

@@ -1,7 +1,7 @@
 """Flow-mods as a controller sees them: commands, flags, errors, counters, timeouts, removal (6.4, 5.5)."""
 
 import pytest
-from of_peer import Switch, flow
+from of_peer import flow
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
@@ -15,16 +15,6 @@ from vswitchd.ofproto.structures import Bucket
 
 IP = {"eth_type": 0x800}
 TCP = {**IP, "ip_proto": 6}
-
-
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
 
 
 def priorities(entries):

@@ -1,7 +1,7 @@
 """Buffered packets: who gets a buffer_id, what uses it up, and when it is gone (1.3.5, 6.1.2, 7.3.7, 7.4.1)."""
 
 import pytest
-from of_peer import Switch, flow
+from of_peer import flow
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
@@ -13,16 +13,6 @@ from vswitchd.ofproto.constants import OFP_NO_BUFFER, OFPBCT, OFPFC, OFPP, OFPR
 
 FRAME = bytes(range(200))
 TO_TABLES = (dp.output(OFPP.TABLE),)
-
-
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
 
 
 def punt(switch, peer, max_len=64, data=FRAME):

@@ -20,16 +20,6 @@ OPEN, CLOSE, COMMIT, DISCARD = (
 TO_GROUP = m.GroupMod(group_id=7, buckets=(Bucket(actions=(act.Output(1),)),))
 
 
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
-
-
 def control(peer, kind, number=1, flags=0):
     reply = peer.reply(BundleControl(number, kind, flags))
     if isinstance(reply, m.Error):

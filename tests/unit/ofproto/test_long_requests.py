@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from of_peer import Switch, flow
+from of_peer import flow
 
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import messages as m
@@ -13,16 +13,6 @@ from vswitchd.ofproto.constants import OFPBCT, OFPFC, OFPG, OFPGC, OFPGT, OFPM, 
 from vswitchd.ofproto.multipart import TableFeaturesRequest
 from vswitchd.ofproto.structures import Bucket
 from vswitchd.ofproto.table_capabilities import table_features
-
-
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
 
 
 @pytest.fixture

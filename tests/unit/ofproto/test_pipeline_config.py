@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from of_peer import Switch, flow
+from of_peer import flow
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as act
@@ -54,16 +54,6 @@ def table(number, changes=None, **fields):
 
 
 LAST = table(5, {T.INSTRUCTIONS: (OFPIT.APPLY_ACTIONS,), T.NEXT_TABLES: ()})
-
-
-@pytest.fixture
-def switch():
-    return Switch()
-
-
-@pytest.fixture
-def peer(switch):
-    return switch.peer()
 
 
 def write(peer, *tables):
