@@ -127,7 +127,9 @@ def _exthdr_bits(seen: list[int]) -> int:
         else:
             place = ORDER.index(kind)
             bits |= 128 if kind in seen[:i] else 0
-        bits |= (256 if place < last else 0) | BIT[kind]
+        bits |= 256 if place < last else 0
+        if kind != 0 or i == 0:  # hop-by-hop counts as the first of all only
+            bits |= BIT[kind]
         last = place
     return bits
 

@@ -66,19 +66,3 @@ def of(request: pytest.FixtureRequest, conformance: World) -> World:
     request.node.user_properties.append(("statement", (*mark.args, request.node.name)))
     conformance.reset()
     return conformance
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the statements of OpenFlow 1.3.5 that tests showed, in the order of the specification."""
-    rows = []
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            found = dict(getattr(report, "user_properties", ())).get("statement")
-            if found is not None and (report.when == "call" or outcome != "passed"):
-                rows.append((*found, outcome))
-    if not rows:
-        return
-    rows.sort(key=lambda row: [int(part) if part.isdigit() else 0 for part in row[0].split(".")])
-    terminalreporter.section(f"OpenFlow 1.3.5: {len(rows)} statements")
-    for section, text, _name, outcome in rows:
-        terminalreporter.write_line(f"{section:10} {outcome:7} {text}")
