@@ -6,6 +6,8 @@ import pytest
 
 ALONE = ("tests/interop/", "tests/stress/")
 """Folders whose tests use what is there once (huge pages, cores, names of devices)."""
+ASIDE = tuple(f"tests/interop/test_{name}" for name in ("of13_", "codec_", "ryu_recorded", "vsofctl_replace"))
+"""Tests in there that do not: they bring a network namespace of their own, or start no switch."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -15,7 +17,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "peers" if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
+            alone = nodeid.startswith(ALONE) and not nodeid.startswith(ASIDE)
+            return "peers" if alone else nodeid.partition("::")[0]
 
     return Together(config, log)
 
