@@ -1,5 +1,6 @@
 """Fixtures of the vhost-user tests."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tests/, for fake
 from fakes.loose_port import LoosePort
 from fakes.mock_guest import MODERN, Guest
 from vhostuser_peer import Peer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_over() -> None:
+    """What tests of other files left to the collector does not close its descriptors while ours are counted."""
+    gc.collect()
 
 
 @pytest.fixture
@@ -53,4 +60,4 @@ def peer() -> Iterator[Peer]:
     gone = [handle for name, handle in one.device.calls if name.startswith(("free ", "unmap"))]
     assert set(made) <= set(gone)
     assert len(gone) == len(set(gone))
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
