@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.appctl import Answer, Command, some_bridges
-from vswitchd.config.qos import POLICER, SHAPER, Qos, Queue
+from vswitchd.config.qos import POLICER, SHAPER
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from vswitchd.datapath.qos import QueueStats
 
 
-def _settings(qos: Qos | Queue) -> dict[str, int]:
+def _settings(qos: QosSpec | QueueSpec) -> dict[str, int]:
     """Return what was set, by Open vSwitch's names."""
-    if isinstance(qos, Qos) and qos.police:
+    if isinstance(qos, QosSpec) and qos.kind is QosKind.POLICE:
         return {"cir": qos.max_rate // 8, "cbs": qos.burst // 8}
     names = {"max_rate": "max-rate", "min_rate": "min-rate", "burst": "burst"}
     names |= {"priority": "priority", "limit_packets": "vs-queue-packets", "limit_bytes": "vs-queue-bytes"}
@@ -36,7 +37,7 @@ def _counts(stats: QueueStats) -> dict[str, int]:
     }
 
 
-def _queues(qos: Qos, handle: dp.PortHandle) -> Iterator[dict[str, Any]]:
+def _queues(qos: QosSpec, handle: dp.PortHandle) -> Iterator[dict[str, Any]]:
     for queue in qos.queues:
         counts = _counts(handle.queue_stats(queue.id))
         yield {"queue": queue.id, "settings": _settings(queue), "statistics": counts}
@@ -58,7 +59,7 @@ def _show(daemon: Daemon, args: list[str]) -> Answer:
     port, handle = found[0]
     if port.qos is None:
         return Answer(f"QoS not configured on {port.name}", {"port": port.name, "type": None})
-    kind = POLICER if port.qos.police else SHAPER
+    kind = POLICER if port.qos.kind is QosKind.POLICE else SHAPER
     queues = [*_queues(port.qos, handle)]
     row = {"port": port.name, "type": kind, "settings": _settings(port.qos), "queues": queues}
     return Answer("\n".join(_text(row)), row)

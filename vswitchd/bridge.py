@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from vswitchd import descriptors
 from vswitchd.datapath import dp
-from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
 from vswitchd.ports import base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vswitchd.bridge_spec import BridgeSpec, PortSpec
-    from vswitchd.config.qos import Qos
+    from vswitchd.datapath.qos_spec import QosSpec
 
 LOST = "the datapath refuses the port"
 
@@ -41,7 +40,7 @@ class LivePort:
     blocker: int = 0
     """Index of the kernel interface of this name at the time of `error`."""
     link_resets: int = 0
-    qos: Qos | None = None
+    qos: QosSpec | None = None
     """What the port has; not what `spec` says while that is wrong."""
     qos_error: str = ""
     last: base.PortStatus = field(default_factory=lambda: base.PortStatus(link_up=False))
@@ -68,14 +67,6 @@ class LivePort:
             _log.info("interface %s: link %s", self.name, "up" if now.link_up else "down")
         seen = (now.link_up, now.admin_up, now.mtu, now.mac, now.speed_bps)
         return seen != (before.link_up, before.admin_up, before.mtu, before.mac, before.speed_bps)
-
-
-def _datapath_qos(qos: Qos) -> QosSpec:
-    queues = tuple(
-        QueueSpec(q.id, q.min_rate, q.max_rate, q.burst, q.priority, q.limit_packets, q.limit_bytes)
-        for q in qos.queues
-    )
-    return QosSpec(qos.max_rate, queues, QosKind.POLICE if qos.police else QosKind.SHAPE, qos.burst)
 
 
 def ifindex_of(name: str) -> int:
@@ -171,7 +162,7 @@ class LiveBridge:
         wanted, error = port.spec.qos, port.spec.qos_error
         if port.handle is not None and not error and wanted != port.qos:
             try:
-                port.handle.set_qos(None if wanted is None else _datapath_qos(wanted))
+                port.handle.set_qos(wanted)
                 port.qos = wanted
             except dp.DatapathError as failed:
                 error = str(failed)

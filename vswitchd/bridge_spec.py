@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vswitchd.config.rows import Row, Snapshot
+    from vswitchd.datapath.qos_spec import QosSpec
 
 MAC_TABLE_SIZE = 8192
 MAC_AGEING = 300
@@ -65,7 +66,7 @@ class PortSpec:
     affinity: tuple[tuple[int, int], ...] = ()
     local: bool = False
     patch_peer: str = ""
-    qos: qos.Qos | None = None
+    qos: QosSpec | None = None
     qos_error: str = ""
     """Why the QoS cannot be; what the port had goes on."""
     policing: tuple[int, int] = (0, 0)
@@ -175,7 +176,7 @@ def _port_type(row: Row, bridge: str) -> str:
 POLICING_BURST_KB = 8000
 
 
-def _qos(snapshot: Snapshot, port: Row) -> tuple[qos.Qos | None, str]:
+def _qos(snapshot: Snapshot, port: Row) -> tuple[QosSpec | None, str]:
     try:
         return qos.read(snapshot, port), ""
     except ConfigError as error:

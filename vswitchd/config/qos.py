@@ -5,9 +5,9 @@ Names and units are those of ovs-vswitchd.conf.db(5): bits a second, but bytes a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,30 +22,7 @@ _U32 = (1 << 32) - 1
 _OFPQ_ALL = _U32
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue: rates in bits/s (0: none of its own), burst in bits, bounds of what may wait (0: the default)."""
-
-    id: int
-    min_rate: int = 0
-    max_rate: int = 0
-    burst: int = 0
-    priority: int = 0
-    limit_packets: int = 0
-    limit_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Qos:
-    """What a port may send: bits/s (0: no bound), burst in bits, queues; `police`: drop what is over it."""
-
-    max_rate: int = 0
-    burst: int = 0
-    queues: tuple[Queue, ...] = ()
-    police: bool = False
-
-
-def read(snapshot: Snapshot, port: Row) -> Qos | None:
+def read(snapshot: Snapshot, port: Row) -> QosSpec | None:
     """Return the QoS of a port's row, None where it has none. Raises ConfigError with one line."""
     row = None if port["qos"] is None else snapshot.get("QoS", port["qos"])
     if row is None or row["type"] in NONE:
@@ -55,7 +32,7 @@ def read(snapshot: Snapshot, port: Row) -> Qos | None:
         if "cir" not in config:
             raise ConfigError(f"type {POLICER} needs other_config:cir, bytes a second")
         rate, burst = _number(config, "cir", MAX_RATE // 8), _number(config, "cbs", _U32)
-        return Qos(rate * 8, burst * 8, (), police=True) if rate else None
+        return QosSpec(rate * 8, (), QosKind.POLICE, burst * 8) if rate else None
     if row["type"] != SHAPER:
         raise ConfigError(f'type "{row["type"]}" is not supported: use {SHAPER} or {POLICER}')
     if len(row["queues"]) > MAX_QUEUES:
@@ -64,14 +41,14 @@ def read(snapshot: Snapshot, port: Row) -> Qos | None:
     for number, uuid in sorted(row["queues"].items()):
         queue = snapshot.get("Queue", uuid)
         queues.append(_queue(number, queue["other_config"] if queue is not None else {}))
-    return Qos(_number(config, "max-rate"), _number(config, "burst"), tuple(queues))
+    return QosSpec(_number(config, "max-rate"), tuple(queues), burst=_number(config, "burst"))
 
 
-def _queue(number: int, config: Mapping[str, str]) -> Queue:
+def _queue(number: int, config: Mapping[str, str]) -> QueueSpec:
     if number == _OFPQ_ALL:
         raise ConfigError(f"queue {number} cannot be: OpenFlow means all queues by it")
     try:
-        queue = Queue(
+        queue = QueueSpec(
             number,
             _number(config, "min-rate"),
             _number(config, "max-rate"),

@@ -109,12 +109,10 @@ static void process_policed(struct vs_core *c, struct vs_port *port, struct vs_t
     uint64_t now = vs_tb_ticks(vs_dp_now_ns(c->dp));
     int n_taken = 0;
     for (int i = 0; i < n; i++) {
-        if (!vs_tb_ready(policer, now)) {
+        if (vs_tb_try(policer, now, c->rx[i]->frame_len * UINT64_C(8)))
+            taken[n_taken++] = c->rx[i];
+        else
             vs_port_rx_drop(port->counters[c->index], VS_DROP_RX_POLICED, 1);
-            continue;
-        }
-        vs_tb_take(policer, now, c->rx[i]->frame_len * UINT64_C(8));
-        taken[n_taken++] = c->rx[i];
     }
     vs_core_process(c, port, taken, n_taken, true);
 }

@@ -1,47 +1,12 @@
-"""QoS of a port as values: its rate, its queues, what a queue counted. All on the control thread (qos.h).
-
-Rates are bits a second, bursts bits; 0 means none, or the default.
-"""
+"""QoS of an attached port: setting it, and what a queue counted. All on the control thread (qos.h)."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import Any
 
 from vswitchd.datapath.core import check, ffi, lib
-
-
-class QosKind(enum.IntEnum):
-    """What becomes of what is over the rate."""
-
-    SHAPE = 0
-    """It waits."""
-    POLICE = 1
-    """It is dropped; there are no queues."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSpec:
-    """A queue; `priority`: what minimum rates leave goes to the lowest first; limits: of what may wait."""
-
-    id: int
-    min_rate: int = 0
-    max_rate: int = 0
-    burst: int = 0
-    priority: int = 0
-    limit_packets: int = 0
-    limit_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class QosSpec:
-    """The rate of a port and its queues."""
-
-    max_rate: int = 0
-    queues: tuple[QueueSpec, ...] = ()
-    kind: QosKind = QosKind.SHAPE
-    burst: int = 0
+from vswitchd.datapath.qos_spec import QosSpec, QueueSpec
 
 
 @dataclass(frozen=True, slots=True)

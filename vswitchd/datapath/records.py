@@ -9,6 +9,7 @@ from typing import Any
 from vswitchd.datapath import qos
 from vswitchd.datapath.bridge import DpBridge
 from vswitchd.datapath.core import RX_DROPS, TX_DROPS, check, ffi, lib
+from vswitchd.datapath.qos_spec import QosSpec, QueueSpec
 
 _ALL_VLANS = b"\xff" * (4096 // 8)
 _VLAN_MODES = {"trunk": 0, "access": 1, "native-tagged": 2, "native-untagged": 3}
@@ -105,7 +106,7 @@ class PortHandle:
         self.name = name
         self.bridge = bridge
         self.index = index
-        self._queues: dict[int, tuple[qos.QueueSpec, int]] = {}  # with the time when it came
+        self._queues: dict[int, tuple[QueueSpec, int]] = {}  # with the time when it came
 
     @property
     def ofport(self) -> int:
@@ -160,7 +161,7 @@ class PortHandle:
         """Where a patch port's packets come out."""
         lib.vs_port_set_patch_peer(self.cdata, other.cdata if other else ffi.NULL)
 
-    def set_qos(self, spec: qos.QosSpec | None) -> None:
+    def set_qos(self, spec: QosSpec | None) -> None:
         """Rate and queues of what is sent, or none. Raises DatapathError; then the old one stays."""
         qos.set_qos(self.cdata, spec)
         now = self.bridge.now_ms()
@@ -168,7 +169,7 @@ class PortHandle:
         ids = {q.id: q for q in sorted(wanted, key=lambda q: q.id)}
         self._queues = {i: (q, old[i][1] if i in old else now) for i, q in ids.items()}
 
-    def queues(self) -> dict[int, qos.QueueSpec]:
+    def queues(self) -> dict[int, QueueSpec]:
         """The queues that the port has, by number."""
         return {number: queue for number, (queue, _) in self._queues.items()}
 

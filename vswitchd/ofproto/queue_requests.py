@@ -23,7 +23,7 @@ from vswitchd.ofproto.structures import PacketQueue, QueueMaxRate, QueueMinRate,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vswitchd.datapath.qos import QueueSpec
+    from vswitchd.datapath.qos_spec import QueueSpec
     from vswitchd.ofproto.session import Session
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from vswitchd.config.qos import Qos, Queue, read, touched_interfaces
+from vswitchd.config.qos import read, touched_interfaces
 from vswitchd.config.store import Store
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 from vswitchd.errors import ConfigError
 
 
@@ -47,7 +48,7 @@ def test_rates_bursts_priorities_and_bounds(store):
     full = {"min-rate": "1", "max-rate": "2", "burst": "3", "priority": "4", "vs-queue-packets": "5"}
     full["vs-queue-bytes"] = "6"
     give(store, qos={"max-rate": "10000000", "unknown": "x"}, queues={7: full, 0: {}})
-    assert reading(store) == Qos(10_000_000, 0, (Queue(0), Queue(7, 1, 2, 3, 4, 5, 6)))
+    assert reading(store) == QosSpec(10_000_000, (QueueSpec(0), QueueSpec(7, 1, 2, 3, 4, 5, 6)))
 
 
 @pytest.mark.parametrize("kind", ["", "linux-noop"])
@@ -58,7 +59,7 @@ def test_no_qos(store, kind):
 
 def test_a_policer_counts_in_bytes(store):
     give(store, "egress-policer", {"cir": "46000000", "cbs": "2048"})
-    assert reading(store) == Qos(368_000_000, 16384, (), police=True)
+    assert reading(store) == QosSpec(368_000_000, (), QosKind.POLICE, 16384)
 
 
 @pytest.mark.parametrize(

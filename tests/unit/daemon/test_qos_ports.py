@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from vswitchd import appctl_main, metrics
-from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 
 
 def give(bench, kind="linux-htb", rate="10000000", queues=("1",)):

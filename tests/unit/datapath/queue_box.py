@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.fakes.switchbox import SwitchBox
 from vswitchd.datapath import dp
-from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 
 MACS = bytes.fromhex("020000000002020000000001")
 IN_PORT = 0xFFFFFFFF

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.datapath.queue_box import IN_PORT, M, Shaped, frame, tag
+from tests.unit.datapath.test_cores import until
 from vswitchd.datapath import dp
-from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 
 SLOW = 8 * M  # a byte a microsecond
 BURST = 5  # frames of 1000 bytes that go at once: 5 ms worth
@@ -245,10 +245,7 @@ def test_a_sleeping_core_wakes_when_a_packet_may_go() -> None:
     data = frame(1000)
     for _ in range(8):
         assert dp.lib.vs_test_port_feed(ports[0].cdata, 0, data, len(data)) == 0
-    deadline = time.monotonic() + 60
-    while ports[1].counters().tx_packets < 8:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: ports[1].counters().tx_packets >= 8)
     stats = box.core_stats()[0]
     assert stats.sleeps > 3
     assert stats.iterations < 10_000  # it did sleep, it did not poll

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.datapath.queue_box import IN_PORT, M, Shaped, frame, tag
 from vswitchd.datapath import dp
-from vswitchd.datapath.qos import QosKind, QosSpec, QueueSpec
+from vswitchd.datapath.qos_spec import QosKind, QosSpec, QueueSpec
 
 
 @pytest.fixture

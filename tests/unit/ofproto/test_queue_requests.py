@@ -4,7 +4,7 @@ import pytest
 from fakes.switchbox import SwitchBox
 from of_peer import Peer, flow, port
 
-from vswitchd.datapath.qos import QosSpec, QueueSpec
+from vswitchd.datapath.qos_spec import QosSpec, QueueSpec
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp

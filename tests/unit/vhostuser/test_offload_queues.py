@@ -9,7 +9,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from vswitchd.datapath import dp
-from vswitchd.datapath.qos import QosSpec
+from vswitchd.datapath.qos_spec import QosSpec
 
 M = 1_000_000
 STACK = (
