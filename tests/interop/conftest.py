@@ -17,6 +17,7 @@ from conformance_world import World, world_of
 from peers import need
 from peers.backend import Backend
 from peers.ovs import OvsDpdk, OvsSetup
+from peers.ryu_codec import RyuCodec
 from peers.switch import Switch
 
 
@@ -66,3 +67,11 @@ def of(request: pytest.FixtureRequest, conformance: World) -> World:
     request.node.user_properties.append(("statement", (*mark.args, request.node.name)))
     conformance.reset()
     return conformance
+
+
+@pytest.fixture(scope="module")
+def ryu() -> Iterator[RyuCodec]:
+    """Ryu's codec."""
+    codec = RyuCodec()
+    yield codec
+    codec.close()

@@ -1,8 +1,6 @@
 """Ryu 4.34's codec as an oracle: what a controller builds we read, what we write a controller reads."""
 
 import ipaddress
-import json
-import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -15,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
 
 from of_strategies import of_row
-from peers import need
 from ryu_corpus import BUILT
 
 from vswitchd.ofproto import messages as m
@@ -26,36 +23,7 @@ from vswitchd.ofproto.oxm import Match
 from vswitchd.ofproto.registry import BY_CLASS
 
 pytestmark = pytest.mark.interop
-ROOT = Path(__file__).resolve().parents[2]
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
-PYTHON = ROOT / ".venv-ryu" / "bin" / "python"
-
-
-class Oracle:
-    def __init__(self):
-        script = str(ROOT / "tests" / "peers" / "ryu_oracle.py")
-        self.proc = subprocess.Popen(
-            [str(PYTHON), "-W", "ignore", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request):
-        self.proc.stdin.write(json.dumps(request) + "\n")
-        self.proc.stdin.flush()
-        return json.loads(self.proc.stdout.readline())
-
-    def close(self):
-        self.proc.stdin.close()
-        self.proc.wait(30)
-        self.proc.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def ryu():
-    if not PYTHON.exists():
-        need.missing(f"{PYTHON} is missing: run tests/peers/ryu_venv.sh")
-    oracle = Oracle()
-    yield oracle
-    oracle.close()
 
 
 @pytest.mark.parametrize(("msg", "expression"), BUILT, ids=lambda x: type(x).__name__)

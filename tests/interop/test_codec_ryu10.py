@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ryu_corpus10 import BUILT_10
-from test_codec_ryu import PYTHON, SLOW_OK, Oracle, need, only
+from test_codec_ryu import SLOW_OK, only
 
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
@@ -28,15 +28,6 @@ from vswitchd.ofproto.wire10 import port_to_10
 from of_strategies import of_row  # isort: skip  # test_codec_ryu sets the path
 
 pytestmark = pytest.mark.interop
-
-
-@pytest.fixture(scope="module")
-def ryu():
-    if not PYTHON.exists():
-        need.missing(f"{PYTHON} is missing: run tests/peers/ryu_venv.sh")
-    oracle = Oracle()
-    yield oracle
-    oracle.close()
 
 
 @pytest.mark.parametrize(("msg", "expression"), BUILT_10, ids=lambda x: type(x).__name__)

@@ -8,7 +8,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from peers import ryu_recorded
-from test_codec_ryu import PYTHON, Oracle, need
 
 from vswitchd.ofproto.codec import decode, encode
 from vswitchd.ofproto.errors import OFPBAC, OFPBMC, OFPBRC, OFError
@@ -65,15 +64,6 @@ REWRITTEN = {
 @pytest.fixture(scope="module")
 def recorded():
     return ryu_recorded.need_recorded()
-
-
-@pytest.fixture(scope="module")
-def ryu():
-    if not PYTHON.exists():
-        need.missing(f"{PYTHON} is missing: run tests/peers/ryu_venv.sh")
-    oracle = Oracle()
-    yield oracle
-    oracle.close()
 
 
 def outcome(message):
