@@ -22,7 +22,7 @@ EMPTY: dict[str, Any] = {
     "statistics": {},
     "status": {},
 }
-RX_ERRORS = ("runt", "oversize", "bad_descriptor", "bad_offload")
+RX_ERRORS = ("runt", "oversize", "bad_descriptor", "bad_offload", "device_error")
 TX_ERRORS = ("bad_descriptor", "error")
 
 

@@ -24,7 +24,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
-INCLUDES = [HERE, PACKAGE / "ports" / "vhostuser", PACKAGE / "ports" / "kernel"]
+INCLUDES = [HERE, PACKAGE / "ports" / "vhostuser", PACKAGE / "ports" / "kernel", PACKAGE / "ports" / "vfio"]
 WARNINGS = shlex.split(
     "-Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter"
 )

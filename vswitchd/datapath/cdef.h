@@ -28,3 +28,6 @@
 #include "vring.h"
 #include "vhost_port.h"
 #include "vhost_test.h"
+#include "dma.h"
+#include "mmio.h"
+#include "nic.h"

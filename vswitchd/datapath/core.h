@@ -131,8 +131,8 @@ static inline uint64_t vs_core_now_ns(struct vs_core *c)
         c->now_ns = vs_dp_now_ns(c->dp);
     return c->now_ns;
 }
-/* A copy that may be edited; NULL when the batch has used all. */
-struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p);
+/* A copy that may be edited; NULL when the batch has used all. They share the tail, so its buffers stay (packet.h, dma). */
+struct vs_packet *vs_core_clone(struct vs_core *c, struct vs_packet *p);
 /* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. */
 void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
                       struct vs_packet *p, bool last);

@@ -17,6 +17,7 @@
     X(RX_OVERSIZE, "oversize", "longer than the port's buffers or the chain limit")                          \
     X(RX_BAD_DESC, "bad_descriptor", "a descriptor chain of the guest that was refused")                     \
     X(RX_BAD_OFFLOAD, "bad_offload", "an offload header that contradicts the packet")                        \
+    X(RX_DEVICE, "device_error", "the NIC reports an error in the frame, or says of it what cannot be")      \
     X(RX_QUEUE_DISABLED, "queue_disabled", "sent on a queue that is started but disabled")                   \
     X(RX_PORT_DOWN, "port_down", "the port is configured OFPPC_PORT_DOWN")                                   \
     X(RX_NO_RECV, "no_recv", "the port is configured OFPPC_NO_RECV")                                         \

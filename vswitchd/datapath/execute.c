@@ -5,12 +5,13 @@
 #include "parse.h"
 #include "trace.h"
 
-struct vs_packet *vs_core_clone(struct vs_core *c, const struct vs_packet *p)
+struct vs_packet *vs_core_clone(struct vs_core *c, struct vs_packet *p)
 {
     if (c->n_clones == VS_CLONES)
         return NULL;
     struct vs_packet *copy = &c->clones[c->n_clones++];
     vs_packet_copy(copy, p);
+    p->dma = 0;
     copy->is_clone = 1;
     return copy;
 }

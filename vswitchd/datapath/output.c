@@ -7,17 +7,26 @@
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
+/* Before the end of the batch: packets may be output again, so they keep their buffers. */
+static __attribute__((noinline)) void flush_early(struct vs_core *c, struct vs_port *port)
+{
+    struct vs_txq *q = &c->tx[port->index];
+    for (unsigned i = 0; i < q->n; i++)
+        q->pkts[i]->dma = 0;
+    vs_core_flush_port(c, port);
+}
+
 VS_ALWAYS_INLINE bool collect(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
 {
     struct vs_txq *q = &c->tx[port->index];
+    if (VS_UNLIKELY(q->n == VS_BATCH))
+        flush_early(c, port);
     if (!q->listed) {
         q->listed = 1;
         c->dirty[c->n_dirty++] = port;
     }
     q->pkts[q->n++] = p;
     p->queued = (uint8_t)(p->queued + (p->queued < UINT8_MAX));
-    if (VS_UNLIKELY(q->n == VS_BATCH))
-        vs_core_flush_port(c, port);
     return true;
 }
 

@@ -49,4 +49,5 @@ void vs_packet_copy(struct vs_packet *to, const struct vs_packet *from)
     to->data = to->buf + (from->data - from->buf);
     memcpy(to->data, from->data, from->head_len);
     to->queued = 0;
+    to->dma = 0;
 }

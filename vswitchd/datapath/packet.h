@@ -9,7 +9,8 @@
  *                            ^data (moves when tags are pushed or popped)
  *
  * A packet that was queued to a port (`queued` != 0) must not be edited any more: take vs_packet_clone (copy on write);
- * clones share the borrowed tail. Offload fields have the meaning of struct virtio_net_hdr (VIRTIO 1.2, 5.1.6),
+ * clones share the borrowed tail. A packet received by a NIC may be handed to another with its buffers (`dma`): only when a
+ * single port got it, which then holds all there is of it, and when its batch is over. Offload fields have the meaning of struct virtio_net_hdr (VIRTIO 1.2, 5.1.6),
  * csum_start counted from `data`; who moves `data` moves csum_start.
  *
  * Thread safety: a packet belongs to one core.
@@ -75,6 +76,8 @@ struct vs_packet {
     uint32_t in_port; /* OpenFlow number of the port it came in by, host order */
     uint32_t hash;    /* of the masked key */
     uint32_t queue;   /* set_queue: queue of the ports that it is output to */
+    uint32_t
+        dma; /* not 0: it lies in DMA buffers that nobody else uses, the first is this (ports/vfio/dma.h) */
     struct vs_seg segs[VS_MAX_SEGS];
     uint8_t buf[VS_HEADROOM + VS_HEAD_MAX];
 };
@@ -99,6 +102,7 @@ static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
     p->gso_size = p->csum_start = p->csum_offset = p->gso_hdr_len = p->gso_l3_ofs = 0;
     p->depth = 0;
     p->queue = 0;
+    p->dma = 0;
     p->is_clone = 0;
 }
 #endif

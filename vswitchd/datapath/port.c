@@ -152,6 +152,9 @@ static void patch_tx(struct vs_port *port, unsigned core, struct vs_packet **pkt
             vs_port_rx_drop(pc, VS_DROP_RX_NO_CLONE, 1);
             continue;
         }
+        if (p->dma != 0 &&
+            p->queued == 1) /* nobody else holds it, and its batch is over: as fresh from a NIC */
+            p->queued = 0;
         p->depth++;
         go[n_go++] = p;
     }

@@ -98,7 +98,7 @@ void vs_trace_end(struct vs_core *c, const struct vs_packet *p)
 }
 
 /* The other end of a patch port gets a copy, as if it had been sent. */
-static void cross(struct vs_core *c, struct vs_port *port, const struct vs_packet *p)
+static void cross(struct vs_core *c, struct vs_port *port, struct vs_packet *p)
 {
     struct vs_port *peer = __atomic_load_n(&port->patch_peer, __ATOMIC_ACQUIRE);
     if (peer == NULL || __atomic_load_n(&peer->bridge, __ATOMIC_ACQUIRE) == NULL)
