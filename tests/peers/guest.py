@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .machine import Machine, Nic
+from .machine import Device, Machine, Nic
 from .need import QEMU
 from .proc import Child
 from .wait import until
@@ -29,7 +29,7 @@ class Guest:
     def __init__(
         self,
         directory: Path,
-        nics: Sequence[Nic],
+        nics: Sequence[Device],
         *,
         name: str = "guest",
         machine: Machine | None = None,
@@ -42,7 +42,7 @@ class Guest:
         self._buffer = b""
         self._number = 0
 
-    def _launch(self, name: str, nics: Sequence[Nic], machine: Machine) -> Child:
+    def _launch(self, name: str, nics: Sequence[Device], machine: Machine) -> Child:
         directory = self.directory
         directory.mkdir(parents=True, exist_ok=True)
         self._agent_path, self._qmp_path = directory / f"{name}.agent", directory / f"{name}.qmp"
@@ -59,7 +59,7 @@ class Guest:
         words = self._line(deadline)
         assert words[0] == "READY", words
 
-    def migrate(self, nics: Sequence[Nic], meanwhile: Callable[[], None]) -> dict[str, Any]:
+    def migrate(self, nics: Sequence[Device], meanwhile: Callable[[], None]) -> dict[str, Any]:
         """Move the running guest into a new QEMU with these NICs; give QEMU's account of it.
 
         `meanwhile` is called when nearly all memory has been copied once, and until it returns the rest hardly goes on:

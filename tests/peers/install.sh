@@ -146,8 +146,8 @@ install_kernel() {
 build_initramfs() {
   local part
   [ -e "$PEERS/kernel.ok" ] || return
-  for part in init agent.sh probe.c mkinitramfs.sh; do
-    [ "$PEERS/initramfs.cpio" -nt "$HERE/guest/$part" ] && continue
+  for part in init hostroot.sh agent.sh probe.c wire.c mkinitramfs.sh; do
+    [ "$PEERS/initramfs-hostroot.cpio" -nt "$HERE/guest/$part" ] && continue
     if ! "$HERE/guest/mkinitramfs.sh" "$PEERS"; then skip "guest initramfs: see the message above"; fi
     return
   done
@@ -216,7 +216,7 @@ if [ -w "$PEERS" ]; then
   build_initramfs
   install_tools
   install_faucet
-elif [ ! -e "$PEERS/qemu10.ok" ] || [ ! -e "$PEERS/kernel.ok" ] || [ ! -e "$PEERS/initramfs.cpio" ] ||
+elif [ ! -e "$PEERS/qemu10.ok" ] || [ ! -e "$PEERS/kernel.ok" ] || [ ! -e "$PEERS/initramfs-hostroot.cpio" ] ||
   [ ! -e "$PEERS/tools.ok" ] || [ ! -e "$PEERS/faucet/.complete" ]; then
   skip "QEMU 10 and its guest, controllers, Mininet: $PEERS is not complete and cannot be written; set VS_PEERS to a directory of yours"
 fi

@@ -12,6 +12,9 @@ OVS_DPDK = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
 QEMU = PEERS / "qemu10/usr/bin/qemu-system-x86_64"
 VMLINUX = PEERS / "vmlinux"
 INITRAMFS = PEERS / "initramfs.cpio"
+HOSTROOT = PEERS / "initramfs-hostroot.cpio"
+KERNEL = PEERS / "kernel"
+WIRE = PEERS / "wire"
 
 
 def missing(reason: str) -> None:
@@ -36,8 +39,8 @@ def need_root() -> None:
 
 
 def need_guest() -> None:
-    """Require QEMU 10, the kernel and the initramfs."""
-    for path in (QEMU, VMLINUX, INITRAMFS):
+    """Require QEMU 10, the kernel and both initramfs."""
+    for path in (QEMU, VMLINUX, INITRAMFS, HOSTROOT, WIRE):
         if not path.exists():
             missing(f"{path} is missing: {INSTALL}")
 

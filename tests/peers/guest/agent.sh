@@ -16,7 +16,7 @@ while :; do
   if read -r id seconds script <&3; then
     [ -n "$script" ] || continue
     echo "$script" | base64 -d > /run/command
-    timeout -k 5 "$seconds" sh /run/command > /run/output 2>&1 < /dev/null
+    timeout -k 5 "$seconds" "${AGENT_SHELL:-sh}" /run/command > /run/output 2>&1 < /dev/null
     code=$?
     echo "$id $code $(stat -c %s /run/output)" >&3
     cat /run/output >&3
