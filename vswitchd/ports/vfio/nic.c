@@ -410,33 +410,3 @@ const char *vs_nic_driver_name(const struct vs_port *port)
 {
     return VS_CONTAINER_OF(port, struct vs_nic, port)->driver->name;
 }
-
-/* ---- for tests ----------------------------------------------------------------------------------------------------- */
-
-int vs_nic_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c)
-{
-    for (int i = 0; i < n; i++)
-        vs_packet_reset(pkts[i], port);
-    return port_rx(port, rxq, pkts, n, c);
-}
-
-void vs_nic_rx_release(struct vs_port *port, unsigned rxq)
-{
-    port_rx_release(port, rxq);
-}
-
-void vs_nic_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
-               struct vs_port_counters *c)
-{
-    port_tx(port, core, pkts, n, c);
-}
-
-int vs_nic_arm(struct vs_port *port, unsigned rxq)
-{
-    return port_arm(port, rxq);
-}
-
-void vs_nic_disarm(struct vs_port *port, unsigned rxq)
-{
-    port_disarm(port, rxq);
-}

@@ -141,14 +141,6 @@ int vs_nic_irq(struct vs_port *port);
 const char *vs_nic_error(const struct vs_port *port);
 const char *vs_nic_driver_name(const struct vs_port *port);
 
-/* Tests and benchmarks drive a port without a polling core. Packets are reset before rx. */
-int vs_nic_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n, struct vs_port_counters *c);
-void vs_nic_rx_release(struct vs_port *port, unsigned rxq);
-void vs_nic_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,
-               struct vs_port_counters *c);
-int vs_nic_arm(struct vs_port *port, unsigned rxq);
-void vs_nic_disarm(struct vs_port *port, unsigned rxq);
-
 #ifndef VS_CDEF
 struct vs_nic;
 

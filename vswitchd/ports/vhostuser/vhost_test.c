@@ -27,6 +27,17 @@ int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, 
     return got;
 }
 
+void vs_port_test_offload_of(int i, struct vs_port_test_offload *o)
+{
+    const struct vs_packet *p = &pool[i % VS_BATCH];
+    *o = (struct vs_port_test_offload){.csum = p->csum,
+                                       .gso_type = p->gso_type,
+                                       .gso_size = p->gso_size,
+                                       .gso_hdr_len = p->gso_hdr_len,
+                                       .csum_start = p->csum_start,
+                                       .csum_offset = p->csum_offset};
+}
+
 void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
                      const uint32_t *lens, int n, const struct vs_port_test_offload *o,
                      struct vs_port_counters *c)
@@ -59,6 +70,8 @@ uint64_t vs_port_test_forward(struct vs_port *from, unsigned rxq, struct vs_port
         int got = receive(from, rxq, pkts, VS_BATCH, c_from);
         if (got == 0)
             break;
+        for (int k = 0; k < got; k++)
+            pkts[k]->queued = 1; /* to this port, and nobody else */
         to->ops->tx(to, core, pkts, got, c_to);
         if (from->ops->rx_release != NULL)
             from->ops->rx_release(from, rxq);

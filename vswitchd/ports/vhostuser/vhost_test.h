@@ -22,6 +22,8 @@ struct vs_port_test_offload {
 /* Receive up to n (<= VS_BATCH) frames, copy them out, release. Returns how many. */
 int vs_port_test_rx(struct vs_port *port, unsigned rxq, int n, uint8_t *frames, uint32_t stride,
                     uint32_t *lens, struct vs_port_counters *c);
+/* Offload fields of packet i of the last vs_port_test_rx. */
+void vs_port_test_offload_of(int i, struct vs_port_test_offload *o);
 /* Send n frames; those of more than VS_HEAD_COPY bytes with a borrowed tail. `o`: offload fields, or NULL. */
 void vs_port_test_tx(struct vs_port *port, unsigned core, const uint8_t *frames, uint32_t stride,
                      const uint32_t *lens, int n, const struct vs_port_test_offload *o,
