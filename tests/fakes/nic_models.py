@@ -138,8 +138,8 @@ class Nic:
     def probe(self) -> None:
         """Make the port and read what the device is. Raises Refused."""
         self.models.model_env(self.model, _models.cast("void *", int(ffi.cast("uintptr_t", self.env))))
-        self.handle = lib.vs_nic_new(self.kind.encode(), b"nic", self.env)
-        assert self.handle != ffi.NULL
+        self.handle = lib.vs_nic_new(b"nic")
+        assert lib.vs_nic_attach(self.handle, self.kind.encode(), self.env) == 0
         if lib.vs_nic_probe(self.handle, self.info) < 0:
             raise Refused(self.error)
 

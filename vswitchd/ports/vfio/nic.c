@@ -176,25 +176,38 @@ static const struct vs_port_ops nic_ops = {.type = "vfio",
                                            .rx_disarm = port_disarm,
                                            .destroy = port_destroy};
 
-struct vs_port *vs_nic_new(const char *driver, const char *name, const struct vs_nic_env *env)
+struct vs_port *vs_nic_new(const char *name)
 {
+    size_t size = sizeof(struct vs_nic);
+    for (unsigned d = 0; d < N_DRIVERS; d++)
+        size = VS_MAX(size, drivers[d]->size);
+    size = (size + VS_CACHE_LINE - 1) / VS_CACHE_LINE * VS_CACHE_LINE;
+    struct vs_nic *nic = aligned_alloc(VS_CACHE_LINE, size);
+    if (nic == NULL)
+        return NULL;
+    memset(nic, 0, size);
+    vs_port_init(&nic->port, &nic_ops, name, 1);
+    nic->unmask_fd = -1;
+    nic->own_bytes = size - sizeof *nic;
+    return &nic->port;
+}
+
+int vs_nic_attach(struct vs_port *port, const char *driver, const struct vs_nic_env *env)
+{
+    struct vs_nic *nic = vs_nic_of(port);
+    if (runs(nic))
+        return -EBUSY;
     for (unsigned d = 0; d < N_DRIVERS; d++) {
         if (strcmp(drivers[d]->name, driver) != 0)
             continue;
-        size_t size = (drivers[d]->size + VS_CACHE_LINE - 1) / VS_CACHE_LINE * VS_CACHE_LINE;
-        struct vs_nic *nic = aligned_alloc(VS_CACHE_LINE, size);
-        if (nic == NULL)
-            return NULL;
-        memset(nic, 0, size);
-        vs_port_init(&nic->port, &nic_ops, name, 1);
+        memset(nic + 1, 0, nic->own_bytes); /* what another driver left */
         nic->driver = drivers[d];
         nic->env = *env;
         for (unsigned i = 0; i < VS_NIC_BARS; i++)
             nic->env.bars[i].index = i;
-        nic->unmask_fd = -1;
-        return &nic->port;
+        return 0;
     }
-    return NULL;
+    return -ENODEV;
 }
 
 /* ---- start and stop ------------------------------------------------------------------------------------------------ */
@@ -408,5 +421,6 @@ const char *vs_nic_error(const struct vs_port *port)
 
 const char *vs_nic_driver_name(const struct vs_port *port)
 {
-    return VS_CONTAINER_OF(port, struct vs_nic, port)->driver->name;
+    const struct vs_nic_driver *driver = VS_CONTAINER_OF(port, struct vs_nic, port)->driver;
+    return driver != NULL ? driver->name : "";
 }

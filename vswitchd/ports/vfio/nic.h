@@ -114,7 +114,10 @@ struct vs_nic_stats {
     uint64_t rx_multicast, rx_broadcast;
 };
 
-struct vs_port *vs_nic_new(const char *driver, const char *name, const struct vs_nic_env *env);
+/* A port without a device. NULL: out of memory. */
+struct vs_port *vs_nic_new(const char *name);
+/* Give a stopped port its device, or another one. 0, -ENODEV: no such driver, -EBUSY: it runs. */
+int vs_nic_attach(struct vs_port *port, const char *driver, const struct vs_nic_env *env);
 /* Name of the driver for a device, or NULL. */
 const char *vs_nic_driver_for(uint32_t vendor, uint32_t device);
 /* The i-th identity that we know: 1 and its parts, or 0. For documents, vs-bind and tests. */
@@ -224,6 +227,7 @@ struct vs_nic {
     uint8_t *shared; /* shared_bytes of ring memory */
     uint64_t shared_iova;
     int unmask_fd;
+    size_t own_bytes; /* behind this struct: the driver's */
     char error[VS_NIC_ERROR];
     uint8_t *scratch; /* VS_MAX_FRAME bytes for each transmit queue, for offloads in software */
     struct vs_nic_rxq rxq[VS_NIC_QUEUES];
