@@ -22,9 +22,9 @@ def check(host: Host, device: Device, driver: str, *, force: bool) -> None:
         return
     reasons = inuse.obstacles(host, device)
     blind = is_vfio(driver) and not device.group and host.read(NOIOMMU) != "Y"
-    said = [f"{device.label}: not done"]
+    said = [f"{device.label}: not done:"]
     if reasons:
-        said += ["it", *(f"  - {reason}" for reason in reasons), "  (--force does it all the same)"]
+        said += [*(f"- {reason}" for reason in reasons), "(--force does it all the same)"]
     if blind:
         covered = "there is an IOMMU, but it does not cover this device (no iommu_group in /sys)"
         said += [
@@ -40,17 +40,28 @@ def load(host: Host, driver: str) -> None:
     if not host.exists(f"{DRIVERS}/{driver}"):
         code, said = host.run("modprobe", driver)
         if not host.exists(f"{DRIVERS}/{driver}"):
-            release = host.read("/proc/sys/kernel/osrelease") or "this kernel"
             if code == 0:
                 said = "modprobe is content but no PCI driver has that name"
             elif "not found" in said:
-                said = (
-                    f"/lib/modules/{release} has no such module: another kernel was installed since boot (reboot), this is"
-                    " a container (load it on the host), or the kernel was built without it (CONFIG_VFIO_PCI)"
-                )
+                said = _no_module(host, driver)
             raise BindError(f"driver {driver} is not loaded and cannot be: {said}")
     if is_vfio(driver) and not host.exists("/sys/module/vfio_iommu_type1"):
         host.run("modprobe", "vfio_iommu_type1")
+
+
+def _no_module(host: Host, driver: str) -> str:
+    release = host.read("/proc/sys/kernel/osrelease") or "RELEASE"
+    if not host.exists(f"/lib/modules/{release}"):
+        return (
+            f"/lib/modules/{release} is missing: another kernel was installed since boot (reboot), or this is a container"
+            " (modprobe on the host)"
+        )
+    text = f"/lib/modules/{release} has no such module"
+    return (
+        f"{text}: install linux-modules-extra for it, or a kernel with CONFIG_VFIO_PCI"
+        if is_vfio(driver)
+        else text
+    )
 
 
 def _take(host: Host, device: Device, driver: str) -> str:

@@ -117,7 +117,11 @@ def test_a_module_that_is_not_there(nic):
     nic.modules.clear()
     code, text = refused(nic, "bind", NIC)
     assert code == KERNEL_REFUSED
-    assert "driver vfio-pci is not loaded and cannot be: /lib/modules/" in text
+    assert "driver vfio-pci is not loaded and cannot be: /lib/modules/RELEASE is missing" in text
+    nic.put("/proc/sys/kernel/osrelease", "6.1")
+    nic.directory("/lib/modules/6.1")
+    assert "has no such module: install" in refused(nic, "bind", NIC)[1]
+    assert refused(nic, "bind", "igb", NIC)[1].endswith("/lib/modules/6.1 has no such module")
     assert nic.wrote == []
 
 
