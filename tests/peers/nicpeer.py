@@ -12,6 +12,8 @@ QUIET = 20.0
 """Seconds without a frame after which what is missing counts as lost."""
 BUFFER = 4 << 20
 LARGEST = 1 << 16
+EXPERIMENTAL = b"\x88\xb5"
+"""EtherType of frames that are nobody's: traffic that only has to be there."""
 SHORTEST = 60
 """Bytes that Ethernet asks for, without checksum: a device may fill a shorter frame up with zeros, nothing else."""
 
@@ -134,6 +136,8 @@ class Flow:
         any_came = False
         while (frame := self.target.receive()) is not None:
             any_came = True
+            if frame[12:14] == EXPERIMENTAL:
+                continue
             key = padded(frame)
             if self._open[key] > 0:
                 self._open[key] -= 1
