@@ -20,6 +20,7 @@ from vswitchd.ports.vfio.kernel import Holder, Memlock
 
 PAGE = 4096
 MAP_NORESERVE = 0x4000
+VFIO_DRIVERS = {"vfio-pci", "mlx5_vfio_pci"}
 MSI_HOLE = ((0, 0xFEDFFFFF), (0xFEF00000, (1 << 48) - 1))
 
 
@@ -258,10 +259,7 @@ class FakeKernel:
         at = offset - (abi.CONFIG_REGION << 40)
         assert 0 <= at <= 256 - len(data)
         device.writes.append((at, bytes(data)))
-        if at == 6:  # status: write 1 to clear
-            value = int.from_bytes(device.config[6:8], "little") & ~int.from_bytes(data, "little")
-            device.config[6:8] = value.to_bytes(2, "little")
-        else:
+        if at != 6:  # status cannot be written through vfio-pci
             device.config[at : at + len(data)] = data
         return len(data)
 
@@ -306,7 +304,7 @@ class FakeKernel:
         if self._device(path) is not None:
             return True
         vfio = self.modules and {
-            device.group for device in self.devices.values() if device.driver == "vfio-pci"
+            device.group for device in self.devices.values() if device.driver in VFIO_DRIVERS
         }
         prefix = "/dev/vfio/noiommu-" if self.noiommu else "/dev/vfio/"
         return (
@@ -330,7 +328,7 @@ class FakeKernel:
 
     # DMA memory.
 
-    def reserve(self, size):
+    def reserve(self, size, iova):
         self._call("reserve")
         assert self.window is None
         self.window = Memory(size)
@@ -453,7 +451,7 @@ class FakeKernel:
 
     def _group_group_get_status(self, file, argument):
         drivers = {device.driver for device in self.devices.values() if device.group == file.group}
-        viable = drivers <= {None, "vfio-pci", "pci-stub", "pcieport"}
+        viable = drivers <= VFIO_DRIVERS | {None, "pci-stub", "pcieport"}
         argument[:] = abi.GROUP_STATUS.pack(8, 1 if viable else 0)
         return 0
 

@@ -110,7 +110,7 @@ class DmaWindow:
             raise errors.no_iova(WINDOW_LEAST, ranges)
         iova_base, size = place
         try:
-            base = self._kernel.reserve(size)
+            base = self._kernel.reserve(size, iova_base)
         except OSError as error:
             raise errors.no_memory(size) from error
         self.base, self.iova_base, self.size = base, iova_base, size
@@ -177,6 +177,7 @@ class DmaWindow:
     def shrink(self, offset: int) -> None:
         """Give a chunk back: unmapped for all devices, then out of memory. No device and no packet may use it."""
         self._retire(self._chunks.pop(offset))
+        self.trim()
 
     def _retire(self, chunk: Chunk) -> None:
         """Unmap a chunk and give its memory back; at once if no device can reach it, else when the containers are gone."""

@@ -81,8 +81,8 @@ class Kernel(Protocol):
     def user(self) -> int:
         """Effective user of this process."""
 
-    def reserve(self, size: int) -> int:
-        """Reserve the one range of virtual addresses for DMA memory; returns its address."""
+    def reserve(self, size: int, iova: int) -> int:
+        """Reserve the one range of virtual addresses for DMA memory, which devices call `iova`; returns its address."""
 
     def back(self, offset: int, length: int, shift: int) -> None:
         """Put zeroed memory into the range, in pages of 1 << shift bytes (0: ordinary ones)."""

@@ -127,9 +127,10 @@ class LinuxKernel:
         """Effective user of this process."""
         return os.geteuid()
 
-    def reserve(self, size: int) -> int:
-        """Reserve addresses for DMA memory."""
+    def reserve(self, size: int, iova: int) -> int:
+        """Reserve addresses for DMA memory, and tell the drivers."""
         _check(lib.vs_dma_reserve(size))
+        lib.vs_dma_set_iova(iova)
         return int(ffi.cast("uintptr_t", lib.vs_dma_base()))
 
     def back(self, offset: int, length: int, shift: int) -> None:

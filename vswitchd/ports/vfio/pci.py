@@ -29,7 +29,7 @@ class Command(IntFlag):
 
 
 class Status(IntFlag):
-    """Bits of the status register that matter here; errors are cleared by writing 1."""
+    """Bits of the status register that matter here."""
 
     CAP_LIST = 0x10
     RECEIVED_TARGET_ABORT = 0x1000
