@@ -32,7 +32,7 @@ from vswitchd.errors import ConfigError, PathError, VsError
 from vswitchd.log import LEVELS, Log
 from vswitchd.metrics_http import DEFAULT_ADDRESS, MetricsServer, parse_address
 from vswitchd.paths import check_socket_path, make_directory
-from vswitchd.ports import base, kernel, vhostuser
+from vswitchd.ports import base, kernel, vfio, vhostuser
 from vswitchd.ports.kernel import links
 from vswitchd.reconcile import Reconciler
 from vswitchd.reconcile_cores import CorePolicy
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 HOUSEKEEPING = 0.1
 STATISTICS = 1.0
 MAX_PUNTS = 256
-PORT_TYPES = (kernel, vhostuser)  # importing them registered what they make
+PORT_TYPES = (kernel, vfio, vhostuser)  # importing them registered what they make
 STORE_TIMEOUT = 5.0
 
 _log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from vswitchd.cores import numa_of
+from vswitchd.ports.vfio import nic_status as vfio
 from vswitchd.ports.vhostuser import status as vhostuser
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vswitchd.ports import base
 
 DRIVER_HELP = {
+    **vfio.HELP,
     **vhostuser.HELP,
     "vs_kernel_rx_dropped_total": "Packets that the kernel dropped before the switch read them.",
 }

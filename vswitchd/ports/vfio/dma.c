@@ -61,6 +61,15 @@ int vs_dma_reserve(uint64_t size)
     return -ENOMEM;
 }
 
+void vs_dma_forget_buffers(void)
+{
+    for (int i = 0; i < 2; i++) {
+        stacks[i].total = 0;
+        atomic_store_explicit(&stacks[i].n, 0, memory_order_relaxed);
+    }
+    vs_dma.n_bufs = 0;
+}
+
 void vs_dma_release(void)
 {
     uint64_t most = most_buffers();

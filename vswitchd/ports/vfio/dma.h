@@ -46,6 +46,8 @@ void vs_dma_release(void);
 void vs_dma_set_iova(uint64_t iova);
 /* Cut a backed piece (VS_DMA_CHUNK multiples) into buffers, big ones or ordinary. Returns how many, or -errno. */
 int64_t vs_dma_add_buffers(uint64_t offset, uint64_t length, int big);
+/* The memory of the buffers is given back: there are none any more. All must be in the pool. */
+void vs_dma_forget_buffers(void);
 uint64_t vs_dma_n_buffers(int big);      /* all there are */
 uint64_t vs_dma_n_free_buffers(int big); /* in the pool now */
 
