@@ -92,11 +92,7 @@ def test_not_bound(kernel, device, driver, held):
 
 def test_variants_of_the_driver_will_do(kernel, device):
     device.driver = "mlx5_vfio_pci"
-    kernel.exists = lambda path: True
-    with pytest.raises(
-        VfioError, match="not viable"
-    ):  # so says this fake: it came as far as asking the group
-        Vfio(kernel, 64 * MB).open(A)
+    Vfio(kernel, 64 * MB).open(A).close()
 
 
 @pytest.mark.parametrize(

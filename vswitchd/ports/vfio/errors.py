@@ -246,6 +246,14 @@ def bad_config(address: str, what: str) -> VfioError:
     return VfioError(Cause.CONFIG, f"{address} has a config space that is not right: {what}; do not use it")
 
 
+def not_modern(address: str, structure: str) -> VfioError:
+    """A virtio device without the registers of VIRTIO 1."""
+    return VfioError(
+        Cause.CONFIG,
+        f"{address} shows no usable virtio {structure} structure: only modern devices are driven (QEMU: disable-legacy=on)",
+    )
+
+
 def few_vectors(address: str, needed: int, there: int) -> VfioError:
     """Fewer interrupts than asked for."""
     return VfioError(

@@ -65,19 +65,15 @@ def parse(config: ConfigSpace, bar_sizes: Sequence[int]) -> VirtioLayout:
         if kind in found:
             continue
         place = _place(body, kind, bar_sizes)
-        if kind == CfgType.NOTIFY:
-            if body[_LENGTH] < _MULTIPLIER + 4 or cap.offset + _MULTIPLIER + 4 > CONFIG_SIZE:
-                continue
-            multiplier = config.u32(cap.offset + _MULTIPLIER)
-        if place is None or body[_LENGTH] < _MULTIPLIER:
+        needed = _MULTIPLIER + (4 if kind == CfgType.NOTIFY else 0)
+        if place is None or body[_LENGTH] < needed or cap.offset + needed > CONFIG_SIZE:
             continue
         found[kind] = place
+        if kind == CfgType.NOTIFY:
+            multiplier = config.u32(cap.offset + _MULTIPLIER)
     for kind in (CfgType.COMMON, CfgType.NOTIFY, CfgType.ISR):
         if kind not in found:
-            raise errors.bad_config(
-                config.address,
-                f"no usable virtio {kind.name} structure (is it a modern device? disable-legacy=on)",
-            )
+            raise errors.not_modern(config.address, kind.name)
     if multiplier & (multiplier - 1) or multiplier == 1:
         raise errors.bad_config(config.address, f"notify_off_multiplier {multiplier} is no even power of two")
     return VirtioLayout(
