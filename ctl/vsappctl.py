@@ -2,8 +2,8 @@
 
     vsappctl [-t TARGET] [-T SECS] [-f text|json] COMMAND [ARG...]
 
-Exit codes: 0 done, 1 the daemon cannot be reached or the options are wrong, 2 the daemon answered with an
-error, 142 no answer in time.
+Exit codes: 0 done, 1 the daemon cannot be reached or the options are wrong (or `doctor` found a problem), 2 the
+daemon answered with an error, 142 no answer in time.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import signal
 import sys
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vswitchd import paths
-from vswitchd.errors import EXIT_TIMEOUT, UsageError, VsError
+from vswitchd.errors import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, RpcError, UsageError, VsError
 from vswitchd.rpc_client import RpcClient
 
 USAGE = """\
@@ -28,8 +28,9 @@ usage: vsappctl [OPTION]... COMMAND [ARG]...
       --pretty          indent JSON
   -h, --help            this text
   -V, --version         version of this program
-vsappctl list-commands shows what the daemon knows.
+vsappctl list-commands shows what the daemon knows. vsappctl doctor also works while no daemon runs.
 """
+DOCTOR = "doctor"
 NAMES = {"vswitchd", "ovs-vswitchd"}
 SHORT = {"-t": "--target", "-T": "--timeout", "-f": "--format", "-h": "--help", "-V": "--version"}
 VALUED = {"--target", "--db", "--timeout", "--format", "--state"}
@@ -101,15 +102,31 @@ def _late(*_: object) -> NoReturn:
     sys.exit(EXIT_TIMEOUT)
 
 
-def run(argv: list[str]) -> str:
-    """Do what the command line says; return what to print. Raises VsError."""
+def _ask(options: Options, command: str, args: list[str]) -> dict[str, Any]:
+    """Return the daemon's answer; of `doctor` without a daemon, what this process finds. Raises VsError."""
+    try:
+        with RpcClient(socket_path(options)) as client:
+            answer: dict[str, Any] = client.call("appctl", {"command": command, "args": args})
+            return answer
+    except RpcError as error:
+        if command != DOCTOR:
+            raise
+        from ctl import doctor  # noqa: PLC0415 - slow to import, rarely needed
+
+        if not doctor.absent(error):
+            raise
+        return doctor.diagnose(options.values.get("--state"), args)
+
+
+def run(argv: list[str]) -> tuple[str, int]:
+    """Do what the command line says; return what to print and the exit code. Raises VsError."""
     options = parse(argv)
     if "--help" in options.values:
-        return USAGE.rstrip()
+        return USAGE.rstrip(), EXIT_OK
     if "--version" in options.values:
         from importlib.metadata import version  # noqa: PLC0415 - slow to import, rarely needed
 
-        return f"vsappctl {version('vswitchd')}"
+        return f"vsappctl {version('vswitchd')}", EXIT_OK
     kind = options.values.get("--format", "text")
     if kind not in {"text", "json"}:
         raise UsageError(f'--format "{kind}" is neither text nor json')
@@ -119,20 +136,21 @@ def run(argv: list[str]) -> str:
         signal.signal(signal.SIGALRM, _late)
         signal.alarm(seconds)
     command, *args = options.words
-    with RpcClient(socket_path(options)) as client:
-        answer = client.call("appctl", {"command": command, "args": args})
+    answer = _ask(options, command, args)
+    code = EXIT_ERROR if command == DOCTOR and answer["data"]["problems"] else EXIT_OK
     if kind == "json":
-        return json.dumps(answer["data"], indent=2 if "--pretty" in options.values else None)
-    return str(answer["text"])
+        return json.dumps(answer["data"], indent=2 if "--pretty" in options.values else None), code
+    return str(answer["text"]), code
 
 
 def main() -> None:
     """Run the program."""
     try:
-        text = run(sys.argv[1:])
+        text, code = run(sys.argv[1:])
         if text:
             print(text)
         sys.stdout.flush()
+        sys.exit(code)
     except VsError as error:
         print(f"vsappctl: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

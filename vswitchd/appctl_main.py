@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vswitchd.appctl import Answer, Command, Table
 from vswitchd.appctl_bridge import COMMANDS as BRIDGE
 from vswitchd.appctl_cores import COMMANDS as CORES
+from vswitchd.appctl_doctor import COMMANDS as DOCTOR
 from vswitchd.appctl_qos import COMMANDS as QOS
 from vswitchd.appctl_trace import COMMANDS as TRACE
 from vswitchd.log import DESTINATIONS
@@ -74,4 +75,4 @@ def table() -> Table:
         Command("vlog/reopen", "", 0, 0, _vlog_reopen),
         Command("memory/show", "", 0, 0, _memory),
     )
-    return Table([*own, *BRIDGE, *CORES, *QOS, *TRACE])
+    return Table([*own, *BRIDGE, *CORES, *DOCTOR, *QOS, *TRACE])

@@ -24,7 +24,7 @@ _vsappctl() {
         case $command in
             '') words=$("${ask[@]}" list-commands 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
             fdb/*) words=$("${ask[@]}" ofproto/list 2>/dev/null) ;;
-            drops | qos/show) words=$("${ask[@]}" dpif/show 2>/dev/null | awk '/^    / { print $1 }') ;;
+            doctor | drops | qos/show) words=$("${ask[@]}" dpif/show 2>/dev/null | awk '/^    / { print $1 }') ;;
             vlog/set) words=$("${ask[@]}" vlog/list 2>/dev/null | awk 'NR > 2 { print $1 }') ;;
             *) words="" ;;
         esac
