@@ -219,7 +219,7 @@ static uint64_t hook_read(void *ctx, uint32_t bar, uint64_t offset, uint32_t wid
 {
     struct model *m = ctx;
     enter(m);
-    uint64_t v = m->ops->read(m, bar, offset, width);
+    uint64_t v = m->gone ? UINT64_MAX : m->ops->read(m, bar, offset, width);
     leave(m);
     return v;
 }
@@ -228,7 +228,8 @@ static void hook_write(void *ctx, uint32_t bar, uint64_t offset, uint32_t width,
 {
     struct model *m = ctx;
     enter(m);
-    m->ops->write(m, bar, offset, width, value);
+    if (!m->gone)
+        m->ops->write(m, bar, offset, width, value);
     leave(m);
 }
 
@@ -302,7 +303,7 @@ API int model_receive(struct model *m, const uint8_t *frame, uint32_t len, const
 {
     struct model_meta none = {.queue = UINT32_MAX};
     enter(m);
-    int rc = m->link_up ? m->ops->receive(m, frame, len, meta != NULL ? meta : &none) : -1;
+    int rc = m->link_up && !m->gone ? m->ops->receive(m, frame, len, meta != NULL ? meta : &none) : -1;
     m->missed += rc == 0;
     m->received += rc == 1;
     leave(m);
@@ -331,7 +332,8 @@ API int model_take(struct model *m, uint8_t *to, uint32_t max, uint32_t *queue)
 API void model_run(struct model *m)
 {
     enter(m);
-    m->ops->run(m);
+    if (!m->gone)
+        m->ops->run(m);
     leave(m);
 }
 
@@ -349,6 +351,14 @@ API void model_link(struct model *m, int up)
     enter(m);
     m->link_up = up != 0;
     m->ops->link(m, up != 0);
+    leave(m);
+}
+
+/* Pull it out (registers read all ones, nothing moves any more), or put it in. */
+API void model_gone(struct model *m, int gone)
+{
+    enter(m);
+    m->gone = gone != 0;
     leave(m);
 }
 

@@ -68,6 +68,7 @@ struct model {
     uint8_t mac[6];
     uint32_t flags;
     bool link_up;
+    bool gone; /* pulled out: registers read all ones */
     struct {
         uint8_t *memory; /* plain registers; ops->read and write may use it */
         uint64_t size;

@@ -49,6 +49,7 @@ _models.cdef(
     uint64_t model_faults(const struct model *);
     uint64_t model_irqs(const struct model *, unsigned vector);
     void model_cut_bar(struct model *, unsigned bar, uint64_t size);
+    void model_gone(struct model *, int gone);
     void model_thread(struct model *, int mode);
     """
 )
@@ -118,12 +119,8 @@ class Nic:
         self.models = library()
         self.model = self.models.model_new(kind.encode(), flags)
         assert self.model != _models.NULL, kind
-        self.models.model_map(
-            self.model,
-            IOVA,
-            _models.cast("void *", int(ffi.cast("uintptr_t", lib.vs_dma_base()))),
-            BUFFERS + BIG + RINGS,
-        )
+        if lib.vs_dma_base() != ffi.NULL:
+            self.map(IOVA, BUFFERS + BIG + RINGS)
         self.env = ffi.new("struct vs_nic_env *")
         self.info = ffi.new("struct vs_nic_info *")
         self.counters = ffi.new("struct vs_port_counters *")
@@ -137,11 +134,21 @@ class Nic:
 
     def probe(self) -> None:
         """Make the port and read what the device is. Raises Refused."""
-        self.models.model_env(self.model, _models.cast("void *", int(ffi.cast("uintptr_t", self.env))))
+        self.fill(self.env)
         self.handle = lib.vs_nic_new(b"nic")
         assert lib.vs_nic_attach(self.handle, self.kind.encode(), self.env) == 0
         if lib.vs_nic_probe(self.handle, self.info) < 0:
             raise Refused(self.error)
+
+    def map(self, iova: int, length: int) -> None:
+        """Let the device reach the window from its beginning."""
+        base = _models.cast("void *", int(ffi.cast("uintptr_t", lib.vs_dma_base())))
+        assert self.models.model_map(self.model, iova, base, length) == 0
+
+    def fill(self, env: Any) -> Any:
+        """Fill what a driver is told of its device."""
+        self.models.model_env(self.model, _models.cast("void *", int(ffi.cast("uintptr_t", env))))
+        return env
 
     @property
     def error(self) -> str:
@@ -210,6 +217,10 @@ class Nic:
     def set_link(self, up: bool) -> None:
         """Pull the cable, or put it in."""
         self.models.model_link(self.model, up)
+
+    def pull(self, gone: bool = True) -> None:
+        """Pull the device out, or put it in again."""
+        self.models.model_gone(self.model, gone)
 
     def corrupt(self, seed: int = 0) -> None:
         """One hostile act."""

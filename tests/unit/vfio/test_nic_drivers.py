@@ -5,36 +5,14 @@ import select
 from typing import Any
 
 import pytest
-from fakes.nic_models import CSUM_BAD, CSUM_GOOD, KINDS, Nic, Refused, forward
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
+from fakes.nic_frames import flow, frame, sent
+from fakes.nic_models import CSUM_GOOD, KINDS, Refused, forward
 
-from vswitchd.datapath.dp import ffi, lib
+from vswitchd.datapath.dp import lib
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
-MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:99"
 SIZES = (14, 15, 59, 60, 64, 65, 191, 192, 193, 194, 256, 1000, 1513, 1514, 1518)
-ALL = 0xFFFFFFFF
-
-
-def frame(size: int, seed: int = 0) -> bytes:
-    """A frame of any bytes, to our MAC, of no protocol that anybody knows."""
-    head = bytes.fromhex("02000000000102000000009988b5")
-    return (head + bytes((i * 7 + seed) & 255 for i in range(size)))[:size]
-
-
-def flow(number: int, *, back: bool = False, payload: int = 30) -> bytes:
-    """A UDP packet of one of many flows, or of its other direction."""
-    ends = (f"10.0.{number // 200}.{number % 200 + 1}", "10.9.0.1"), (1000 + number, 2000)
-    (a, b), (s, d) = (ends[0][::-1], ends[1][::-1]) if back else ends
-    return bytes(Ether(src=OTHER, dst=MAC) / IP(src=a, dst=b) / UDP(sport=s, dport=d) / bytes(payload))
-
-
-def sent(nic: Nic) -> list[bytes]:
-    """What went out, without the padding that a device may add."""
-    return [data for _queue, data in nic.taken()]
 
 
 def test_receives(nics: Any, kind: str) -> None:
@@ -153,99 +131,6 @@ def test_empty_receive_ring(nics: Any, kind: str) -> None:
     assert len(got) == results.count(1)
     assert nic.receive(frame(61)) == 1
     assert nic.rx() == [frame(61)]
-
-
-def offload_of(i: int) -> Any:
-    """Offload fields of packet i of the last rx."""
-    fields = ffi.new("struct vs_port_test_offload *")
-    lib.vs_port_test_offload_of(i, fields)
-    return fields
-
-
-def test_receive_checksum(nics: Any, kind: str) -> None:
-    """The device's word is taken for right checksums only."""
-    nic = nics(kind)
-    if not nic.info.features & lib.VS_NIC_F_RX_CSUM:
-        pytest.fail("no checksum offload")
-    nic.start()
-    for flags in (CSUM_GOOD, CSUM_BAD, 0):
-        nic.receive(flow(1), flags)
-    assert len(nic.rx()) == 3
-    assert [offload_of(i).csum for i in range(3)] == [lib.VS_CSUM_VALID, lib.VS_CSUM_NONE, lib.VS_CSUM_NONE]
-    nic.stop()
-    nic.start(features_off=ALL)
-    nic.receive(flow(1), CSUM_GOOD)
-    assert len(nic.rx()) == 1
-    assert offload_of(0).csum == lib.VS_CSUM_NONE
-
-
-def layers(proto: str, version: int, tags: int) -> Any:
-    """Headers of a TCP or UDP packet."""
-    packet = Ether(src=OTHER, dst=MAC)
-    data = bytes(packet)[:12] + b"\x81\x00\x00\x05" * tags
-    ip = IP(src="10.0.0.1", dst="10.0.0.2", id=7) if version == 4 else IPv6(src="fd00::1", dst="fd00::2")
-    l4 = TCP(sport=1, dport=2, seq=1000, flags="PA") if proto == "tcp" else UDP(sport=1, dport=2)
-    return data, ip, l4
-
-
-def partial(proto: str, version: int, tags: int, payload: bytes) -> tuple[bytes, bytes, int, int, int]:
-    """A frame whose checksum is to be completed, the finished one, and csum_start, csum_offset, header length."""
-    head, ip, l4 = layers(proto, version, tags)
-    kind = b"\x08\x00" if version == 4 else b"\x86\xdd"
-    whole = head + kind + bytes(ip / l4 / payload)
-    start = len(head) + 2 + len(bytes(ip))
-    offset = 16 if proto == "tcp" else 6
-    addresses = whole[start - 8 : start] if version == 4 else whole[start - 32 : start]
-    total = sum(int.from_bytes(addresses[i : i + 2], "big") for i in range(0, len(addresses), 2))
-    total += (6 if proto == "tcp" else 17) + len(whole) - start
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    raw = whole[: start + offset] + total.to_bytes(2, "big") + whole[start + offset + 2 :]
-    return raw, whole, start, offset, start + (20 if proto == "tcp" else 8)
-
-
-@pytest.mark.parametrize("proto", ["tcp", "udp"])
-@pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("tags", [0, 1, 2])
-def test_transmit_checksum(nics: Any, kind: str, proto: str, version: int, tags: int) -> None:
-    """Completed by the device, or by software: the frame is the same."""
-    raw, whole, start, offset, _ = partial(proto, version, tags, bytes(range(101)))
-    nic = nics(kind)
-    for off in (0, ALL):
-        nic.start(features_off=off)
-        nic.tx(raw, frame(64), raw, csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset)
-        nic.tx(frame(70))
-        got = sent(nic)
-        assert (got[0], got[2]) == (whole, whole)
-        assert got[3] == frame(70)
-        nic.stop()
-    assert not nic.faults
-
-
-@pytest.mark.parametrize(("version", "tags"), [(4, 0), (4, 1), (6, 0), (6, 1)])
-@pytest.mark.parametrize("size", [(1400, 400), (1400, 1400), (9000, 1448), (60000, 1448), (65000, 536)])
-def test_segmentation(nics: Any, kind: str, version: int, tags: int, size: tuple[int, int]) -> None:
-    """The train that the device makes is the one that software makes."""
-    payload, mss = size
-    raw, _, start, offset, head = partial("tcp", version, tags, bytes(i & 255 for i in range(payload)))
-    nic = nics(kind)
-    trains = []
-    for off in (0, ALL):
-        nic.start(features_off=off)
-        nic.tx(
-            raw,
-            csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset,
-            gso_type=lib.VS_GSO_TCPV4 if version == 4 else lib.VS_GSO_TCPV6, gso_size=mss, gso_hdr_len=head,
-        )  # fmt: skip
-        nic.tx(frame(64))
-        trains.append(sent(nic))
-        assert not nic.drops(), off
-        nic.stop()
-    assert [len(data) - head for data in trains[1][:-1]] == [mss] * (payload // mss) + [payload % mss][
-        : payload % mss
-    ]
-    assert trains[0] == trains[1]
-    assert not nic.faults
 
 
 def test_link(nics: Any, kind: str) -> None:
@@ -389,6 +274,29 @@ def test_bar_too_small(nics: Any, kind: str) -> None:
     with pytest.raises(Refused, match="BAR") as refused:
         nic.probe()
     assert "\n" not in str(refused.value)
+
+
+def test_pulled_out(nics: Any, kind: str) -> None:
+    """Registers read all ones: nothing hangs, the port hears of it, a new start is refused."""
+    nic = nics(kind)
+    nic.start(vectors=True)
+    nic.pull()
+    assert nic.rx() == []
+    nic.tx(frame(60))
+    assert lib.vs_nic_irq(nic.handle) & lib.VS_NIC_IRQ_DEAD
+    assert not nic.link().up
+    nic.stats()
+    lib.vs_port_test_arm(nic.handle, 0)
+    nic.stop()
+    with pytest.raises(Refused):
+        nic.start()
+    assert lib.vs_nic_probe(nic.handle, nic.info) < 0
+    assert nic.error
+    nic.pull(gone=False)
+    assert lib.vs_nic_probe(nic.handle, nic.info) == 0
+    nic.start()
+    nic.receive(frame(60))
+    assert nic.rx() == [frame(60)]
 
 
 def test_bad_configuration(nics: Any, kind: str) -> None:
