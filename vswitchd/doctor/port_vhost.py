@@ -45,7 +45,7 @@ def _server(host: Host, case: Case, port: PortCase, alive: set[str]) -> Iterator
         return
     if address in alive:
         text = f"listens on {address}; no front-end has connected yet"
-        mend = f"QEMU: -chardev socket,id=c0,path={address},reconnect=1 -netdev vhost-user,id=n0,chardev=c0 (deploy/vm)"
+        mend = f"deploy/vm/qemu.sh {address} client -- DISK"
         yield note(SUBJECT, text, mend, port=port.name)
     elif not port.error:
         text = f"{address} is gone or replaced: no new front-end can connect"
@@ -87,7 +87,7 @@ def _client(host: Host, me: Me, port: PortCase, alive: set[str]) -> Iterator[Fin
     if port.info.get("status") == "connected":
         yield ok(SUBJECT, f"connected to {address}", port=port.name)
         return
-    start = f"start the VM: QEMU -chardev socket,id=c0,path={address},server=on,wait=off (deploy/vm)"
+    start = f"deploy/vm/qemu.sh {address} server -- DISK"
     if not address.startswith("@"):
         found = host.stat(address)
         if (here := access.barrier(host, address, me.user, access.WRITE)) != "":

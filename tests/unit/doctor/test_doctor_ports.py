@@ -133,7 +133,7 @@ def test_a_server_port(host):
     host.listen("/run/vs/p0")
     severity, text, mend = the_one(host, one)
     assert severity == "note"
-    assert "path=/run/vs/p0,reconnect=1" in mend
+    assert mend == "deploy/vm/qemu.sh /run/vs/p0 client -- DISK"
 
 
 def test_a_server_port_that_qemu_cannot_reach(host):
