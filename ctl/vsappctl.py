@@ -109,7 +109,10 @@ def _ask(options: Options, command: str, args: list[str]) -> dict[str, Any]:
             answer: dict[str, Any] = client.call("appctl", {"command": command, "args": args})
             return answer
     except RpcError as error:
-        if command != DOCTOR:
+        target = options.values.get("--target") or options.values.get("--db") or ""
+        if command != DOCTOR or (
+            target and target not in NAMES
+        ):  # of a socket's path no state directory follows
             raise
         from ctl import doctor  # noqa: PLC0415 - slow to import, rarely needed
 

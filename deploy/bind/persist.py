@@ -1,5 +1,8 @@
 """Bindings that outlive a reboot: through driverctl where it is installed, else one udev rule for each device.
 
+driverctl keeps one file a device, which its own udev rule reads. The file is written here: driverctl itself takes the
+device off its driver whenever it stores something (with --noprobe it even leaves it without one), also from a switch.
+
 The rule sets driver_override when the kernel announces the device ("add": at boot udev has all of them announced
 again). If a driver of the initramfs has the device already it is taken off; never one that VFIO has, since "add" can
 come again under a running switch. Rules that udev runs come in order: the driver's module first, then the probe.
@@ -8,7 +11,7 @@ come again under a running switch. Rules that udev runs come in order: the drive
 from __future__ import annotations
 
 from .devices import Device
-from .host import BindError, Host
+from .host import Host
 
 RULES = "/etc/udev/rules.d/61-vs-bind.rules"
 HEADER = """\
@@ -32,20 +35,16 @@ def _rules_without(host: Host, address: str) -> list[str]:
     return [line.rstrip("\n") + "\n" for line in kept if line.strip()]
 
 
-def _driverctl(host: Host, *words: str) -> bool:
-    """Let driverctl store it (nothing is bound again: --noprobe); say whether it is there. Raises BindError."""
-    if not host.which("driverctl"):
-        return False
-    code, said = host.run("driverctl", "--noprobe", *words)
-    if code:
-        raise BindError(f"driverctl {' '.join(words)} failed: {said}")
-    return True
+def _stored(device: Device) -> str:
+    """Return the file in which driverctl keeps what it binds at boot."""
+    return f"/etc/driverctl.d/pci-{device.address}"
 
 
 def keep(host: Host, device: Device, driver: str) -> str:
     """Make a binding persistent; return a line that says how. Raises BindError."""
-    if _driverctl(host, "set-override", device.address, driver):
-        return f"{device.address}: driverctl has stored it for the next boot"
+    if host.which("driverctl"):
+        host.save(_stored(device), f"{driver}\n")
+        return f"{device.address}: driverctl binds it at the next boot ({_stored(device)})"
     lines = [*_rules_without(host, device.address), rule(device.address, driver)]
     host.save(RULES, HEADER + "".join(lines))
     host.run("udevadm", "control", "--reload")
@@ -54,13 +53,15 @@ def keep(host: Host, device: Device, driver: str) -> str:
 
 def forget(host: Host, device: Device) -> str:
     """Take a persistent binding back; return a line that says so. Raises BindError."""
-    lines = _rules_without(host, device.address)
-    old = host.read(RULES) or ""
-    if f'KERNEL=="{device.address}"' in old:
+    stored = False
+    if host.exists(_stored(device)):
+        host.save(_stored(device), "")
+        stored = True
+    if f'KERNEL=="{device.address}"' in (host.read(RULES) or ""):
+        lines = _rules_without(host, device.address)
         host.save(RULES, HEADER + "".join(lines) if lines else "")
         host.run("udevadm", "control", "--reload")
-    elif not host.exists(f"/etc/driverctl.d/pci-{device.address}"):
+        stored = True
+    if not stored:
         return f"{device.address}: nothing was stored for it"
-    else:
-        _driverctl(host, "unset-override", device.address)
     return f"{device.address}: the kernel's own driver gets it at the next boot"

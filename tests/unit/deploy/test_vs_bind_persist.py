@@ -55,14 +55,16 @@ def test_without_persist_nothing_is_stored(nics):
     assert not nics.exists(RULES)
 
 
-def test_driverctl_stores_it_where_it_is(nics):
+def test_driverctl_has_it_in_its_own_file_where_it_is(nics):
     nics.programs["driverctl"] = ""
     run(["bind", "--persist", NIC], nics)
-    assert ("driverctl", "--noprobe", "set-override", NIC, "vfio-pci") in nics.ran
+    assert nics.read(f"/etc/driverctl.d/pci-{NIC}") == "vfio-pci"
     assert not nics.exists(RULES)
-    nics.put(f"/etc/driverctl.d/pci-{NIC}", "vfio-pci")
+    assert not [
+        words for words in nics.ran if words[0] == "driverctl"
+    ]  # it would take the device off its driver
     run(["unbind", "--persist", NIC], nics)
-    assert ("driverctl", "--noprobe", "unset-override", NIC) in nics.ran
+    assert not nics.exists(f"/etc/driverctl.d/pci-{NIC}")
 
 
 def test_a_place_that_cannot_be_written(nics):

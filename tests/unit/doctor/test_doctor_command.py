@@ -160,9 +160,10 @@ def test_the_program_without_a_daemon(tmp_path, monkeypatch):
     assert vsappctl.run(["--state", str(tmp_path), "doctor"])[1] == 0
 
 
-def test_other_commands_need_the_daemon(tmp_path):
+@pytest.mark.parametrize("words", [["version"], ["-t", "/no/such/socket", "doctor"]])
+def test_the_daemon_is_needed_by_other_commands_and_where_its_socket_is_named(tmp_path, words):
     with pytest.raises(RpcError, match="connection failed"):
-        vsappctl.run(["--state", str(tmp_path), "version"])
+        vsappctl.run(["--state", str(tmp_path), *words])
 
 
 def test_the_program_ends_with_the_code_of_what_it_found(tmp_path):
