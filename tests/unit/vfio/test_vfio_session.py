@@ -187,3 +187,43 @@ def test_every_call_of_opening_may_fail_without_a_close():
             assert kernel.left() == [], (position, name)
         vfio.close()
         assert kernel.left() == [], (position, name)
+
+
+def test_device_that_is_plugged_in_later(kernel):
+    vfio = Vfio(kernel, SMALL)
+    first = vfio.open(ONE)
+    vfio.window.grow(2 * MB)
+    with pytest.raises(VfioError) as caught:
+        vfio.open("03:00.0")
+    assert caught.value.cause == Cause.ABSENT
+    kernel.devices["0000:03:00.0"] = FakeDevice("0000:03:00.0", "9")
+    second = vfio.open("03:00.0")
+    assert kernel.containers()[0].groups == {"7", "9"}
+    first.close()
+    second.close()
+    vfio.close()
+
+
+def test_device_that_is_unplugged_leaves_the_other_of_its_group(kernel):
+    vfio = Vfio(kernel, SMALL)
+    gone, stays = vfio.open(TWO), vfio.open(THREE)
+    kernel.devices[TWO].gone = True
+    gone.close()
+    del kernel.devices[TWO]
+    stays.set_bus_master(True)
+    assert kernel.devices[THREE].bus_master
+    with pytest.raises(VfioError, match="no PCI device"):
+        vfio.open(TWO)
+    stays.close()
+
+
+def test_second_device_of_a_group_that_fails_leaves_the_first(kernel):
+    vfio = Vfio(kernel, SMALL)
+    first = vfio.open(TWO)
+    kernel.fail("map", errno.EINVAL)
+    with pytest.raises(VfioError, match=r"cannot map BAR 0 of 0000:02:00\.1"):
+        vfio.open(THREE)
+    first.set_bus_master(True)
+    assert kernel.devices[TWO].bus_master
+    vfio.open(THREE).close()
+    first.close()

@@ -48,7 +48,11 @@ class Container:
             raise errors.refused("cannot ask VFIO what it is", error) from error
         if version != abi.API_VERSION or type1 <= 0:
             self.close()
-            raise errors.too_old("type 1 version 2 IOMMU (modprobe vfio_iommu_type1)")
+            raise (
+                errors.no_type1()
+                if version == abi.API_VERSION
+                else errors.too_old(f"version {abi.API_VERSION}")
+            )
 
     def join(self, group_fd: int) -> None:
         """Put a group into this container. Raises OSError: EINVAL or EPERM when it cannot join these others."""

@@ -101,6 +101,13 @@ def no_module(path: str) -> VfioError:
     )
 
 
+def no_type1() -> VfioError:
+    """VFIO without the driver of the IOMMU: modprobe loads that along, busybox's does not."""
+    return VfioError(
+        Cause.NO_MODULE, "the module that lets VFIO use the IOMMU is not loaded: modprobe vfio_iommu_type1"
+    )
+
+
 def no_permission(path: str, user: int) -> VfioError:
     """EACCES or EPERM at a file of /dev/vfio."""
     return VfioError(
