@@ -39,11 +39,7 @@ def check(host: Host, me: Me, case: Case) -> Iterator[Finding]:
     if not polling:
         return
     if len(me.cpus) == 1:
-        yield note(
-            SUBJECT,
-            f"{_shown(me.cpus)} is all this process may use: polling and control share it",
-            "taskset -pc; a cpuset?",
-        )
+        yield _alone(host, me)
     elif 0 in polling:
         rest = [cpu for cpu in polling if cpu] or [cpu for cpu in me.cpus if cpu][:1]
         text = "CPU 0 polls: interrupts and the kernel's own work land there and delay packets"
@@ -64,6 +60,16 @@ def check(host: Host, me: Me, case: Case) -> Iterator[Finding]:
             f'{_shown(slow)}: governor "{word}" lowers the clock',
             f"cpupower -c {','.join(map(str, slow))} frequency-set -g performance",
         )
+
+
+def _alone(host: Host, me: Me) -> Finding:
+    online = host.read(f"{CPU}/online") or ""
+    text = f"{_shown(me.cpus)} is all this process may use: polling and control share it"
+    if len(cpu_list(online)) > 1:
+        return note(
+            SUBJECT, text, f"taskset -apc {online} {me.pid}; CPUAffinity= or AllowedCPUs= in the service"
+        )
+    return note(SUBJECT, f"{text}, as this machine has no other")
 
 
 def _threads(host: Host, me: Me, polling: list[int]) -> Iterator[Finding]:

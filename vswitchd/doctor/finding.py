@@ -61,7 +61,7 @@ def text(findings: list[Finding], head: str) -> str:
         lines.append(f"{finding.severity.value:<8} {where:<{width}}  {finding.text}")
         lines += [f"{'':<8} {'':<{width}}    -> {command}" for command in finding.mend]
     problems, notes = count(findings, Severity.PROBLEM), count(findings, Severity.NOTE)
-    lines.append(f"{problems} problems, {notes} notes, {len(findings) - problems - notes} ok")
+    lines.append(f"problems: {problems}, notes: {notes}, ok: {len(findings) - problems - notes}")
     return "\n".join(lines)
 
 

@@ -11,8 +11,8 @@ from vswitchd.doctor.process import Capability, Me
 
 SUBJECT = "memory"
 POOLS = "/sys/kernel/mm/hugepages"
-DMA_LEAST = 64 << 20
-"""Below this a VFIO port cannot start (ports/vfio/dma.py: WINDOW_LEAST)."""
+DMA_PORT = 16 << 20
+"""About what a VFIO port with rings of the default size locks (ports/vfio/memory.py: buffers come in chunks of 2 MB)."""
 DMA_COMFORT = 1 << 30
 HUGE_2M = 256
 """Pages of 2 MB to suggest: half a gigabyte holds the rings and buffers of a few ports."""
@@ -63,17 +63,17 @@ def check(host: Host, me: Me, case: Case) -> Iterator[Finding]:
     else:
         yield ok(SUBJECT, "no huge pages, and no port that would use them")
     if wanted or me.memlock is None or Capability.IPC_LOCK in me.capabilities:
-        yield _memlock(me)
+        yield _memlock(me, DMA_PORT * max(1, len(case.names(VFIO_TYPES))))
 
 
-def _memlock(me: Me) -> Finding:
+def _memlock(me: Me, least: int) -> Finding:
     if me.memlock is None:
         return ok(SUBJECT, "memory may be locked without limit")
     if Capability.IPC_LOCK in me.capabilities:
         return ok(SUBJECT, "memory may be locked without limit (CAP_IPC_LOCK)")
     text = f"only {me.memlock >> 10} kB may be locked (RLIMIT_MEMLOCK)"
-    if me.memlock < DMA_LEAST:
-        return problem(SUBJECT, f"{text}: VFIO needs {DMA_LEAST >> 20} MB at the least", NO_LIMIT)
+    if me.memlock < least:
+        return problem(SUBJECT, f"{text}: the VFIO ports need about {least >> 20} MB", NO_LIMIT)
     if me.memlock < DMA_COMFORT:
         return note(SUBJECT, f"{text}: a few VFIO ports use it up", NO_LIMIT)
     return ok(SUBJECT, f"{me.memlock >> 20} MB may be locked")

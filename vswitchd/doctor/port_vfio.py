@@ -63,6 +63,10 @@ def check(host: Host, me: Me, case: Case, port: PortCase) -> Iterator[Finding]:
     yield from bad
     if not bad:
         yield ok(SUBJECT, f"{address}: {driver}, group {group}", port=port.name)
+    if port.link_up is False and not port.error:
+        yield note(
+            SUBJECT, f"{address} has no link", "look at the cable and at the other end of it", port=port.name
+        )
     yield from _distance(host, address, case, port)
 
 

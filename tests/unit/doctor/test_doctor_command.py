@@ -35,7 +35,7 @@ def test_text_and_data():
         "                    -> be quick",
         "problem  port p0  dead",
         "                    -> revive it",
-        "1 problems, 1 notes, 1 ok",
+        "problems: 1, notes: 1, ok: 1",
     ]
     data = finding.data(FOUND)
     assert (data["problems"], data["notes"]) == (1, 1)
@@ -171,7 +171,7 @@ def test_the_program_ends_with_the_code_of_what_it_found(tmp_path):
     words = [sys.executable, "-m", "ctl.vsappctl", "--state", str(tmp_path), "doctor", "c1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "1 problems" in done.stdout
+    assert "problems: 1," in done.stdout
 
 
 def test_a_real_machine_is_examined_without_an_exception(tmp_path):

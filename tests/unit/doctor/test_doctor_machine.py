@@ -170,7 +170,9 @@ def test_cores(host):
     assert "CPUs 1,2: not isolated" in text
     assert "isolcpus=managed_irq,domain,1,2 nohz_full=1,2 rcu_nocbs=1,2" in mend
     host.me(cpus="1")
-    assert "is all this process may use" in the_one(host, polling=(1,))[2]
+    assert "as this machine has no other" in the_one(host, polling=(1,))[2]
+    host.files["/sys/devices/system/cpu/online"] = "0-3"
+    assert the_one(host, polling=(1,))[3].startswith("taskset -apc 0-3 7;")
 
 
 def test_hyperthreads(host):

@@ -1,5 +1,7 @@
 """The doctor's view of each port: what its type needs, and nothing of what other types need."""
 
+from dataclasses import replace
+
 import pytest
 from doctor_world import NIC, PCI, FakeHost, bad, case, port
 
@@ -60,6 +62,11 @@ def test_a_nic_of_the_kernel(host, driver):
     _, text, mend = the_one(host, nic())
     assert text == f"{NIC} is bound to {driver or 'no driver'}, not to vfio-pci"
     assert mend == f"deploy/vs-bind bind --persist {NIC}"
+
+
+def test_a_nic_without_link(host):
+    assert the_one(host, replace(nic(), link_up=False))[:2] == ("note", f"{NIC} has no link")
+    assert bad(findings(host, replace(nic(), link_up=True))) == []
 
 
 def test_a_driver_for_one_model_of_vfio(host):
