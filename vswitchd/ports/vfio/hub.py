@@ -32,7 +32,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, kernel: Kernel) -> None:
         self.vfio = Vfio(kernel)
-        self.pool = Pool(self.vfio.window)
+        self.pool = Pool(self.vfio.window, kernel)
         self.faults = FaultWatch(loop, self._fault)
         self._loop = loop
         self._hotplug: Hotplug | None = None
