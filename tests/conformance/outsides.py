@@ -9,11 +9,15 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 from fakes.front_end import FrontEnd
+from fakes.nic_models import KINDS, Nic
+from fakes.vfio_box import ModelKernel
 from fakes.wire import Wire, ip, namespace
 
 import vswitchd.ports.kernel
+import vswitchd.ports.vfio
 import vswitchd.ports.vhostuser  # noqa: F401  (registers its types)
 from vswitchd.datapath import dp
 from vswitchd.ports import base
@@ -211,12 +215,34 @@ class VhostOutside(Outside):
         return frames
 
 
+class NicOutside(Outside):
+    """A device model, and the wire that it hangs on."""
+
+    max_frame = MTU + 22
+    kind: str
+
+    def make(self, box: Box):
+        self.nic = Nic(self.kind, probe=False)
+        box.stack.callback(self.nic.close)
+        kernel = ModelKernel(self.nic)
+        box.stack.enter_context(patch("vswitchd.ports.vfio.hub.LinuxKernel", lambda: kernel))
+        box.stack.enter_context(patch("vswitchd.ports.vfio.port.environment", kernel.environment))
+        return box.add("nic0", "vfio", UNDER_TEST, mtu_request=MTU, options={"pci": "01:00.0"})
+
+    def send(self, frame: bytes) -> None:
+        assert self.nic.receive(frame) == 1
+
+    def receive(self) -> list[bytes]:
+        return [frame for _queue, frame in self.nic.taken()]
+
+
 OUTSIDES = {
     "test": TestOutside,
     "patch": PatchOutside,
     "tap": TapOutside,
     "veth": VethOutside,
     "vhost-user": VhostOutside,
+    **{f"vfio-{kind}": type(f"{kind}_outside", (NicOutside,), {"kind": kind}) for kind in KINDS},
 }
 NEED_ROOT = {"tap", "veth"}
 
