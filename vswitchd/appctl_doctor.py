@@ -7,8 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 from vswitchd.appctl import Answer, Command
-from vswitchd.doctor import cases, examine
-from vswitchd.doctor.host import Host
 from vswitchd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,6 +14,9 @@ if TYPE_CHECKING:
 
 
 async def _doctor(daemon: Daemon, args: list[str]) -> Answer:
+    from vswitchd.doctor import cases, examine  # noqa: PLC0415 - a daemon starts without it
+    from vswitchd.doctor.host import Host  # noqa: PLC0415
+
     case = cases.of_daemon(daemon)
     unknown = set(args) - {port.name for port in case.ports}
     if unknown:
