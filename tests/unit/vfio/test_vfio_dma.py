@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.fake_vfio import MSI_HOLE, FakeDevice, FakeKernel
@@ -13,6 +13,8 @@ from vswitchd.ports.vfio.errors import VfioError
 from vswitchd.ports.vfio.session import Vfio
 from vswitchd.ports.vfio.window import choose, inside
 
+CALM = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+"""Other tests share the processor."""
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 A, B = "0000:01:00.0", "0000:02:00.0"
 
@@ -36,6 +38,7 @@ def test_place_of_the_window(ranges, expected):
     assert choose(ranges, 16 * GB, 64 * MB) == expected
 
 
+@CALM
 @given(
     st.lists(st.tuples(st.integers(0, 1 << 48), st.integers(0, 1 << 40)), max_size=5),
     st.integers(26, 40),
@@ -54,6 +57,7 @@ def test_window_is_inside_one_range_and_as_large_as_may_be(pairs, power):
         assert choose(ranges, 2 * size, 2 * size) is None
 
 
+@CALM
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.sampled_from([1, 4, 16])), max_size=60))
 def test_arena_never_gives_a_byte_twice_and_gets_whole_again(steps):
     arena, taken = Arena(128), {}

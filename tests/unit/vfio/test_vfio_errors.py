@@ -184,6 +184,25 @@ def test_group_not_viable_names_the_others(kernel):
     )
 
 
+@pytest.mark.parametrize(
+    ("physical", "says"),
+    [
+        (
+            "0000:01:00.1",
+            "is a virtual function of 0000:01:00.1, which is driven by vfio-pci itself: give that back",
+        ),
+        (None, "virtual functions of 0000:01:00.0 are in use: stop their users"),
+    ],
+)
+def test_virtual_function_of_a_device_in_user_space(kernel, physical, says):
+    link = kernel.link
+    kernel.link = lambda path: physical if path.endswith("/physfn") else link(path)
+    kernel.fail("GROUP_GET_DEVICE_FD", errno.EACCES)
+    cause, text = refusal(kernel)
+    assert cause == Cause.PERMISSION
+    assert says in text
+
+
 def test_no_interrupt_remapping(kernel):
     kernel.remapping = False
     cause, text = refusal(kernel)

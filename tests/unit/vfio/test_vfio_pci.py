@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.fake_vfio import make_config
@@ -99,7 +99,7 @@ def test_device_that_died_in_between():
         space.config.capabilities()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(min_size=256, max_size=256))
 def test_no_config_space_hangs_or_escapes(data):
     space = Space(data)

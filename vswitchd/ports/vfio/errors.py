@@ -126,6 +126,20 @@ def busy(address: str, path: str, holders: Sequence[Holder], own_pid: int) -> Vf
     return VfioError(Cause.BUSY, f"{address} is in use by {who}: fuser -v {path} shows who; stop it first")
 
 
+def needs_token(address: str, physical: str | None) -> VfioError:
+    """EACCES at the device: VFIO wants a token that the drivers of a physical function and of its virtual ones share."""
+    if physical is None:
+        return VfioError(
+            Cause.PERMISSION,
+            f"virtual functions of {address} are in use: stop their users, then add the port again",
+        )
+    return VfioError(
+        Cause.PERMISSION,
+        f"{address} is a virtual function of {physical}, which is driven by vfio-pci itself: give that back to its "
+        f"kernel driver with deploy/vs-bind unbind {physical}",
+    )
+
+
 def taken(address: str) -> VfioError:
     """Another port of this switch has the device."""
     return VfioError(

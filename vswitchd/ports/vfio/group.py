@@ -98,6 +98,9 @@ class Group:
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise errors.removed(address) from error
+            if error.errno == errno.EACCES:
+                physical = self._kernel.link(f"{DEVICES}/{address}/physfn")
+                raise errors.needs_token(address, physical) from error
             raise errors.refused(f"cannot open {address}", error) from error
 
     def close(self) -> None:
