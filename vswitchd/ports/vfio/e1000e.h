@@ -1,0 +1,74 @@
+/* e1000e.h: what the two halves of the e1000e driver share: e1000e.c moves
+ * packets, e1000e_start.c sets the device up and takes it down. C only.
+ *
+ * How it works: one driver for two families with the same registers. 82574L,
+ * 82574LA, 82583V: PCIe, extended receive descriptors, TSO; the first two with
+ * two queues each way, RSS and MSI-X. 82540EM, 82545EM: PCI, legacy receive
+ * descriptors, one queue, INTx. Left out on purpose: 82571 to 82573 (serdes
+ * ports, shared EEPROM, ASPM errata) and the PCH parts (I217 to I219: firmware,
+ * ULP and K1 workarounds at every turn).
+ *
+ * One vector (INTx, MSI) serves the first receive queue and the link: reading
+ * ICR lets the line go. A second queue has then nothing to wake its core, which
+ * goes on polling.
+ *
+ * Thread safety: as nic.h says. `ims` and `rctl` are the control thread's.
+ */
+#ifndef VS_E1000E_H
+#define VS_E1000E_H
+
+#include "e1000e_regs.h"
+#include "nic.h"
+
+struct vs_e1000e {
+    struct vs_nic nic;
+    bool legacy; /* 8254x */
+    uint32_t rctl;
+    uint32_t seen;   /* STATUS when vs_e1000e's irq looked last */
+    uint32_t was_up; /* when link looked last */
+    uint32_t missed; /* MPC when stats looked last: QEMU's does not go back to 0 */
+};
+
+struct vs_e1000e_desc {
+    uint64_t address; /* of the buffer; a context descriptor's offsets */
+    uint64_t word;
+};
+
+static inline struct vs_e1000e *vs_e1000e_of(struct vs_nic *nic)
+{
+    return VS_CONTAINER_OF(nic, struct vs_e1000e, nic);
+}
+
+static inline uint32_t vs_e1000e_read(const struct vs_nic *nic, uint32_t reg)
+{
+    return vs_mmio_read32(&nic->env.bars[0], reg);
+}
+
+static inline void vs_e1000e_write(const struct vs_nic *nic, uint32_t reg, uint32_t value)
+{
+    vs_mmio_write32(&nic->env.bars[0], reg, value);
+}
+
+static inline void vs_e1000e_change(const struct vs_nic *nic, uint32_t reg, uint32_t clear, uint32_t set)
+{
+    vs_e1000e_write(nic, reg, (vs_e1000e_read(nic, reg) & ~clear) | set);
+}
+
+/* Post q->bufs[i]. */
+static inline void vs_e1000e_post(const struct vs_nic_rxq *q, uint16_t i)
+{
+    struct vs_e1000e_desc *d = (struct vs_e1000e_desc *)(void *)q->ring + i;
+    __atomic_store_n(&d->address, q->bufs[i]->iova + VS_DMA_HEADROOM, __ATOMIC_RELAXED);
+    __atomic_store_n(&d->word, 0, __ATOMIC_RELAXED);
+}
+
+int vs_e1000e_probe(struct vs_nic *nic);
+int vs_e1000e_start(struct vs_nic *nic);
+void vs_e1000e_stop(struct vs_nic *nic);
+int vs_e1000e_set_rx_mode(struct vs_nic *nic, uint32_t mode);
+/* Read and clear the interrupt causes: the line goes down. */
+uint32_t vs_e1000e_causes(const struct vs_nic *nic);
+/* The link came up: pause frames as both ends want them. */
+void vs_e1000e_agree_on_pause(struct vs_nic *nic);
+
+#endif
