@@ -3,23 +3,22 @@
 from collections.abc import Iterator
 
 import pytest
-from fakes.nic_models import BUFFERS, Nic, dma_window
+from fakes.nic_models import BUFFERS, KINDS, Nic, dma_window
 
 from vswitchd.datapath import dp
 from vswitchd.datapath.dp import ffi, lib
 
 MARK = bytes(range(65, 91)) * 20
-KIND = "igb"
 
 
 class Switch:
     """A manual datapath with two NICs (ports 1, 2), on one bridge, or on two with a patch cable (port 5) between."""
 
-    def __init__(self, *, apart: bool = False) -> None:
+    def __init__(self, kind: str, *, apart: bool = False) -> None:
         self.dp = dp.Datapath(4096, manual=True)
         self.bridge = self.dp.create_bridge("br0")
         self.far = self.dp.create_bridge("br1") if apart else self.bridge
-        self.nics = [Nic(KIND, slot=slot) for slot in range(2)]
+        self.nics = [Nic(kind, slot=slot) for slot in range(2)]
         for number, nic in enumerate(self.nics, start=1):
             nic.start(mtu=9000)
             bridge = self.bridge if number == 1 else self.far
@@ -49,20 +48,20 @@ class Switch:
             nic.close()
 
 
-@pytest.fixture
-def switch() -> Iterator[Switch]:
+@pytest.fixture(params=KINDS)
+def switch(request: pytest.FixtureRequest) -> Iterator[Switch]:
     """The switch; every buffer must come back."""
     with dma_window():
-        made = Switch()
+        made = Switch(request.param)
         yield made
         made.close()
 
 
-@pytest.fixture
-def apart() -> Iterator[Switch]:
+@pytest.fixture(params=KINDS)
+def apart(request: pytest.FixtureRequest) -> Iterator[Switch]:
     """The same over two bridges."""
     with dma_window():
-        made = Switch(apart=True)
+        made = Switch(request.param, apart=True)
         yield made
         made.close()
 

@@ -89,8 +89,8 @@ class VfioPort:
         name = lib.vs_nic_driver_for(identity.vendor, identity.device)
         if name == ffi.NULL:
             raise PortError(
-                f"{device.address} is {identity.vendor:04x}:{identity.device:04x}, for which there is no driver here "
-                f"(there is {', '.join(nic_status.drivers())}); give it back with deploy/vs-bind unbind {device.address}, and use "
+                f"{device.address} is {identity.vendor:04x}:{identity.device:04x}, for which this switch has no driver "
+                f"(it has {', '.join(nic_status.drivers())}); give it back with deploy/vs-bind unbind {device.address}, and use "
                 "type=system on the kernel's interface"
             )
         env = environment(device, ffi.string(name).decode())
