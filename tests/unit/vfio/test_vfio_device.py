@@ -110,6 +110,15 @@ def test_kernel_that_tells_nothing_of_the_table(vfio, hardware, kernel):
     assert bar.at(0x3000, 0x5000)
 
 
+def test_table_in_another_bar_leaves_the_registers_whole(vfio, hardware):
+    hardware.config = make_config(caps=(msix(4, 3, 0x1000),))
+    hardware.bars[0] = FakeBar(0x8000, msix_mappable=False)
+    hardware.bars[3] = FakeBar(0x4000, msix_mappable=False)
+    bars = vfio.open(A).bars
+    assert bars[0].mapped == 0x8000
+    assert [(offset, size) for offset, size, _ in bars[3].pieces] == [(0, 0x1000), (0x2000, 0x2000)]
+
+
 def test_device_is_woken(vfio, hardware):
     hardware.config = make_config(caps=(power(3),))
     vfio.open(A)

@@ -38,6 +38,12 @@ def test_place_of_the_window(ranges, expected):
     assert choose(ranges, 16 * GB, 64 * MB) == expected
 
 
+def test_inside_counts_both_ends():
+    assert inside([(4096, 8191)], 4096, 4096)
+    assert not inside([(4096, 8191)], 4095, 4096)
+    assert not inside([(4096, 8191)], 4096, 4097)
+
+
 @CALM
 @given(
     st.lists(st.tuples(st.integers(0, 1 << 48), st.integers(0, 1 << 40)), max_size=5),
