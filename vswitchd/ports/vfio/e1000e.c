@@ -398,78 +398,7 @@ static int irq(struct vs_nic *nic)
                                                                                           : 0;
 }
 
-/* ---- link and counters
- * ---------------------------------------------------------------------------------------------
- */
-
-static void link_state(struct vs_nic *nic, struct vs_nic_link *link)
-{
-    static const uint32_t speeds[4] = {10, 100, 1000, 1000};
-    struct vs_e1000e *e = vs_e1000e_of(nic);
-    uint32_t status = vs_e1000e_read(nic, E1_STATUS);
-    link->up = status != UINT32_MAX && (status & E1_STATUS_LU) != 0;
-    if (link->up && !e->was_up)
-        vs_e1000e_agree_on_pause(nic);
-    e->was_up = link->up;
-    if (!link->up)
-        return;
-    link->full_duplex = (status & E1_STATUS_FD) != 0;
-    link->speed_mbps = speeds[status >> E1_STATUS_SPEED_SHIFT & 3];
-    uint32_t ctrl = vs_e1000e_read(nic, E1_CTRL);
-    link->pause = (ctrl & E1_CTRL_RFCE ? VS_NIC_PAUSE_RX : 0) | (ctrl & E1_CTRL_TFCE ? VS_NIC_PAUSE_TX : 0);
-    /* Segmentation is for 1 Gbit/s: at lower speeds the 82574 may hang on it. */
-    uint32_t use = nic->info.features & ~nic->config.features_off;
-    if (link->speed_mbps < 1000)
-        use &= ~(uint32_t)(VS_NIC_F_TSO4 | VS_NIC_F_TSO6);
-    __atomic_store_n(&nic->use, use, __ATOMIC_RELAXED);
-}
-
-static uint64_t count64(const struct vs_nic *nic, uint32_t low)
-{
-    uint64_t v = vs_e1000e_read(nic, low); /* the high half is read last: it clears both */
-    return v | (uint64_t)vs_e1000e_read(nic, low + 4) << 32;
-}
-
-/* The datasheet's counter starts at 0 again when it was read; QEMU's goes on. A
- * second read tells which. */
-static uint64_t count_missed(struct vs_e1000e *e)
-{
-    uint32_t v = vs_e1000e_read(&e->nic, E1_MPC), again = vs_e1000e_read(&e->nic, E1_MPC), last = e->missed;
-    if (v == 0 || again < v) {
-        e->missed = 0;
-        return (uint64_t)v + again;
-    }
-    e->missed = again;
-    return again - last;
-}
-
-static void stats(struct vs_nic *nic, struct vs_nic_stats *s)
-{
-    if (vs_e1000e_read(nic, E1_STATUS) == UINT32_MAX)
-        return; /* gone: all counters would be */
-    s->rx_packets += vs_e1000e_read(nic, E1_GPRC);
-    s->tx_packets += vs_e1000e_read(nic, E1_GPTC);
-    s->rx_bytes += count64(nic, E1_GORCL);
-    s->tx_bytes += count64(nic, E1_GOTCL);
-    /* QEMU's good ones are copies of the totals, which must go back to 0 with
-   * them. */
-    (void)vs_e1000e_read(nic, E1_TPR);
-    (void)vs_e1000e_read(nic, E1_TPT);
-    (void)count64(nic, E1_TORL);
-    (void)count64(nic, E1_TOTL);
-    s->rx_missed += count_missed(vs_e1000e_of(nic));
-    uint64_t crc = vs_e1000e_read(nic, E1_CRCERRS), length = vs_e1000e_read(nic, E1_RLEC);
-    length += vs_e1000e_read(nic, E1_RUC) + (uint64_t)vs_e1000e_read(nic, E1_ROC);
-    s->rx_crc += crc;
-    s->rx_length += length;
-    s->rx_errors += crc + length + vs_e1000e_read(nic, E1_RXERRC);
-    s->tx_errors += vs_e1000e_read(nic, E1_ECOL) + (uint64_t)vs_e1000e_read(nic, E1_LATECOL);
-    s->tx_collisions += vs_e1000e_read(nic, E1_COLC);
-    s->rx_pause += vs_e1000e_read(nic, E1_XONRXC) + (uint64_t)vs_e1000e_read(nic, E1_XOFFRXC);
-    s->tx_pause += vs_e1000e_read(nic, E1_XONTXC) + (uint64_t)vs_e1000e_read(nic, E1_XOFFTXC);
-    s->rx_multicast += vs_e1000e_read(nic, E1_MPRC);
-    s->rx_broadcast += vs_e1000e_read(nic, E1_BPRC);
-}
+/* ---- the driver -------------------------------------------------------------------------------------------------- */
 
 static size_t ring_bytes(const struct vs_nic *nic, uint16_t desc)
 {
@@ -499,7 +428,7 @@ const struct vs_nic_driver vs_e1000e_driver = {
     .rx_pending = rx_pending,
     .irq_enable = irq_enable,
     .irq = irq,
-    .link = link_state,
-    .stats = stats,
+    .link = vs_e1000e_link,
+    .stats = vs_e1000e_stats,
     .set_rx_mode = vs_e1000e_set_rx_mode,
 };

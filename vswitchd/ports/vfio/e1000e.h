@@ -68,7 +68,12 @@ void vs_e1000e_stop(struct vs_nic *nic);
 int vs_e1000e_set_rx_mode(struct vs_nic *nic, uint32_t mode);
 /* Read and clear the interrupt causes: the line goes down. */
 uint32_t vs_e1000e_causes(const struct vs_nic *nic);
-/* The link came up: pause frames as both ends want them. */
-void vs_e1000e_agree_on_pause(struct vs_nic *nic);
+/* The management firmware talks to the same PHY. Not granted: go on, it is idle for all that we can know. */
+void vs_e1000e_own_mdio(struct vs_nic *nic, bool own);
+/* Wake the PHY (a kernel driver may have put it to sleep), and advertise pause frames (IEEE 802.3, 28B.2). */
+void vs_e1000e_start_phy(struct vs_nic *nic);
+void vs_e1000e_set_pause(struct vs_nic *nic, uint32_t pause);
+void vs_e1000e_link(struct vs_nic *nic, struct vs_nic_link *link);
+void vs_e1000e_stats(struct vs_nic *nic, struct vs_nic_stats *stats);
 
 #endif

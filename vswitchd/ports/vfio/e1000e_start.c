@@ -1,4 +1,4 @@
-/* e1000e_start.c: Intel 82574L and 82540EM: reset, identity, rings, PHY; see
+/* e1000e_start.c: Intel 82574L and 82540EM: reset, identity, filters, rings; see
  * e1000e.h. */
 #include "e1000e.h"
 
@@ -36,90 +36,6 @@ uint32_t vs_e1000e_causes(const struct vs_nic *nic)
     return causes;
 }
 
-/* ---- PHY
- * -----------------------------------------------------------------------------------------------------------
- */
-
-/* The management firmware talks to the same PHY. Not granted: go on, it is idle
- * for all that we can know. */
-static void own_mdio(const struct vs_nic *nic, bool own)
-{
-    if (kind_of(nic)->legacy)
-        return;
-    for (int i = 0; i < 10; i++) {
-        vs_e1000e_change(nic, E1_EXTCNF_CTRL, own ? 0 : E1_EXTCNF_MDIO_OWNED, own ? E1_EXTCNF_MDIO_OWNED : 0);
-        if (!own || vs_e1000e_read(nic, E1_EXTCNF_CTRL) & E1_EXTCNF_MDIO_OWNED)
-            return;
-        vs_nic_sleep_us(1000);
-    }
-}
-
-/* Value of a register of the PHY, or -EIO. */
-static int phy(const struct vs_nic *nic, uint32_t reg, uint32_t command)
-{
-    vs_e1000e_write(nic, E1_MDIC, command | reg << E1_MDIC_REG_SHIFT | E1_MDIC_PHY_1);
-    if (vs_nic_wait(&nic->env.bars[0], E1_MDIC, E1_MDIC_READY, E1_MDIC_READY, 2) < 0)
-        return -EIO;
-    uint32_t v = vs_e1000e_read(nic, E1_MDIC);
-    return v & E1_MDIC_ERROR ? -EIO : (int)(v & 0xffff);
-}
-
-/* What is to be agreed on: VS_NIC_PAUSE_RX | _TX. AUTO alone: both. */
-static uint32_t wanted_pause(const struct vs_nic *nic)
-{
-    uint32_t both = VS_NIC_PAUSE_RX | VS_NIC_PAUSE_TX, wanted = nic->config.flow_control & both;
-    return wanted != 0 ? wanted : both;
-}
-
-/* Wake the PHY (a kernel driver may have put it to sleep), and advertise pause
- * frames (IEEE 802.3, 28B.2). */
-static void start_phy(const struct vs_nic *nic)
-{
-    own_mdio(nic, true);
-    int control = phy(nic, E1_PHY_CONTROL, E1_MDIC_READ),
-        advertised = phy(nic, E1_PHY_ADVERTISED, E1_MDIC_READ);
-    bool anew = control >= 0 && control & E1_PHY_POWER_DOWN;
-    if (advertised >= 0 && nic->config.flow_control & VS_NIC_PAUSE_AUTO) {
-        int wish = wanted_pause(nic) & VS_NIC_PAUSE_RX ? E1_PHY_PAUSE | E1_PHY_ASM_DIR : E1_PHY_ASM_DIR;
-        int to = (advertised & ~(E1_PHY_PAUSE | E1_PHY_ASM_DIR)) | wish;
-        if (to != advertised) {
-            phy(nic, E1_PHY_ADVERTISED, E1_MDIC_WRITE | (uint32_t)to);
-            anew = true;
-        }
-    }
-    if (anew && control >= 0)
-        phy(nic, E1_PHY_CONTROL,
-            E1_MDIC_WRITE | (((uint32_t)control & ~(uint32_t)E1_PHY_POWER_DOWN) | E1_PHY_AUTONEG));
-    own_mdio(nic, false);
-}
-
-static void set_pause(const struct vs_nic *nic, uint32_t pause)
-{
-    vs_e1000e_change(nic, E1_CTRL, E1_CTRL_RFCE | E1_CTRL_TFCE,
-                     (pause & VS_NIC_PAUSE_RX ? E1_CTRL_RFCE : 0) |
-                         (pause & VS_NIC_PAUSE_TX ? E1_CTRL_TFCE : 0));
-}
-
-/* IEEE 802.3, table 28B-3. */
-void vs_e1000e_agree_on_pause(struct vs_nic *nic)
-{
-    if (!(nic->config.flow_control & VS_NIC_PAUSE_AUTO)) {
-        set_pause(nic, nic->config.flow_control);
-        return;
-    }
-    own_mdio(nic, true);
-    int we = phy(nic, E1_PHY_ADVERTISED, E1_MDIC_READ), they = phy(nic, E1_PHY_PARTNER, E1_MDIC_READ);
-    own_mdio(nic, false);
-    uint32_t pause = 0;
-    if (we < 0 || they < 0)
-        pause = 0;
-    else if (we & they & E1_PHY_PAUSE)
-        pause = wanted_pause(nic);
-    else if (we & they & E1_PHY_ASM_DIR)
-        pause = we & E1_PHY_PAUSE ? VS_NIC_PAUSE_RX : they & E1_PHY_PAUSE ? VS_NIC_PAUSE_TX : 0;
-    set_pause(nic, pause & wanted_pause(nic));
-}
-
 /* ---- reset
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -141,12 +57,12 @@ static int reset(struct vs_nic *nic)
     } else {
         vs_e1000e_change(nic, E1_CTRL, 0, E1_CTRL_MASTER_DISABLE);
         (void)vs_nic_wait(bar, E1_STATUS, E1_STATUS_MASTER_ENABLE, 0, 80); /* else the reset ends it */
-        own_mdio(nic, true);
+        vs_e1000e_own_mdio(nic, true);
     }
     vs_e1000e_change(nic, E1_CTRL, 0, E1_CTRL_RST);
     vs_nic_sleep_us(1000);
     int rc = vs_nic_wait(bar, E1_CTRL, E1_CTRL_RST, 0, 10);
-    own_mdio(nic, false);
+    vs_e1000e_own_mdio(nic, false);
     if (rc == 0 && k->legacy)
         vs_nic_sleep_us(5000); /* it reads its EEPROM; the 8254x have no bit that
                               says when it is done */
@@ -364,8 +280,8 @@ int vs_e1000e_start(struct vs_nic *nic)
                      E1_CTRL_SLU | (e->legacy ? E1_CTRL_ASDE : 0));
     set_filters(nic);
     set_flow_control(nic);
-    set_pause(nic, nic->config.flow_control & VS_NIC_PAUSE_AUTO ? 0 : nic->config.flow_control);
-    start_phy(nic);
+    vs_e1000e_set_pause(nic, nic->config.flow_control & VS_NIC_PAUSE_AUTO ? 0 : nic->config.flow_control);
+    vs_e1000e_start_phy(nic);
     rc = start_receive(nic);
     if (rc < 0)
         return rc;
@@ -373,7 +289,7 @@ int vs_e1000e_start(struct vs_nic *nic)
     e->was_up = 0;
     e->missed = 0;
     struct vs_nic_stats before = {0};
-    nic->driver->stats(nic, &before); /* what others counted */
+    vs_e1000e_stats(nic, &before); /* what others counted */
     /* Frames with two tags are longer than the 1,522 bytes that go without LPE.
    */
     e->rctl = E1_RCTL_EN | E1_RCTL_BAM | E1_RCTL_LPE | E1_RCTL_SECRC | rctl_mode(nic->config.rx_mode);
