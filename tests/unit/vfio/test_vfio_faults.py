@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.fakes.fake_vfio import FakeDevice, FakeKernel
+from tests.fakes.fake_vfio import FakeDevice, FakeKernel, make_config
 from vswitchd.ports.vfio import fault_lines
 from vswitchd.ports.vfio.faults import FaultWatch
 from vswitchd.ports.vfio.session import Vfio
@@ -151,6 +151,33 @@ def test_known_harmless_faults_and_other_devices_are_not_told(vfio, kmsg):
         watch.close()
 
     asyncio.run(run())
+
+
+def test_fault_behind_a_bridge_concerns_all_that_hang_there(kmsg):
+    express = make_config(caps=((0x40, 0x10, bytes(20)),))
+    kernel = FakeKernel(
+        FakeDevice("0000:01:01.0", "7"),
+        FakeDevice("0000:01:02.0", "7"),
+        FakeDevice("0000:01:03.0", "8", config=express),
+        FakeDevice("0000:02:01.0", "9"),
+    )
+
+    async def run():
+        told = []
+        vfio = Vfio(kernel, 64 << 20)
+        watch = FaultWatch(asyncio.get_running_loop(), lambda *args: told.append(args), kmsg.path)
+        for address in kernel.devices:
+            watch.add(vfio.open(address))
+        kmsg.say(LINES[0][0])
+        watch.read_log()
+        kmsg.say(LINES[2][0])
+        watch.read_log()
+        watch.close()
+        vfio.close()
+        return told
+
+    text = "the IOMMU stopped a DMA read of the device at IOVA 0xdeadb000, or of another one behind the same bridge"
+    assert asyncio.run(run()) == [("0000:01:01.0", text), ("0000:01:02.0", text)]
 
 
 def test_callback_may_remove_the_last_device(vfio, kmsg):

@@ -56,6 +56,10 @@ class FaultLine:
             self.address.count(":") == 1 and address.endswith(f":{self.address}")
         )
 
+    def may_concern(self, address: str) -> bool:
+        """Whether it may be this device, if it is of conventional PCI: its bridge asks in its place, as bus:00.0."""
+        return self.address.endswith(":00.0") and self.concerns(address[: -len("dd.f")] + "00.0")
+
     def __str__(self) -> str:
         return f"the IOMMU stopped a DMA {self.way} of the device at IOVA {self.iova:#x}"
 

@@ -38,6 +38,8 @@ _ABORTS = pci.Status.RECEIVED_TARGET_ABORT | pci.Status.RECEIVED_MASTER_ABORT
 class _Watched:
     device: Device
     ignore: frozenset[int]
+    conventional: bool = False
+    """Not PCI Express: it may hang behind a bridge that asks in its place."""
     seen: int = 0
     """Abort bits that were set at the last look."""
 
@@ -63,6 +65,7 @@ class FaultWatch:
         watched = self._devices[device.address] = _Watched(device, ignore)
         with contextlib.suppress(VfioError):
             self._aborts(watched)  # what it had before is not ours
+            watched.conventional = device.link() is None
 
     def remove(self, device: Device) -> None:
         """Watch a device no more; before it is closed. Unknown ones are fine."""
@@ -150,9 +153,16 @@ class FaultWatch:
                 return  # the last device was removed because of it
 
     def _fault(self, fault: fault_lines.FaultLine) -> None:
-        for address, watched in list(self._devices.items()):
-            if fault.concerns(address) and fault.iova not in watched.ignore:
-                self._tell(address, str(fault))
+        """Tell whom a fault concerns. Behind a bridge to conventional PCI that is all: the IOMMU sees the bridge alone."""
+        mine = [address for address in self._devices if fault.concerns(address)]
+        text = str(fault)
+        if not mine:
+            mine = [address for address, watched in self._devices.items() if watched.conventional]
+            mine = [address for address in mine if fault.may_concern(address)]
+            text += ", or of another one behind the same bridge"
+        for address in mine:
+            if address in self._devices and fault.iova not in self._devices[address].ignore:
+                self._tell(address, text)
 
     def _tell(self, address: str, text: str) -> None:
         """Report once; whoever hears of it removes the device or wants to hear more."""
