@@ -6,7 +6,7 @@
 enum {
     QUEUE_MS = 10,
     RESET_MS = 100,
-    EEPROM_MS = 500,
+    EEPROM_MS = 100,
     MASTER_MS = 80,
     SEMAPHORE_TRIES = 20,
     RESOURCE_TRIES = 100
