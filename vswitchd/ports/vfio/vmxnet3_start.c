@@ -238,6 +238,8 @@ static int start(struct vs_nic *nic)
     write1(nic, VMX_DSAL, (uint32_t)nic->shared_iova);
     write1(nic, VMX_DSAH, (uint32_t)(nic->shared_iova >> 32));
     uint32_t answer = command(nic, VMX_CMD_ACTIVATE);
+    if (answer == UINT32_MAX)
+        return vs_nic_fail(nic, ENODEV, "the device does not answer: its registers read as ones");
     if (answer != 0)
         return vs_nic_fail(nic, EIO, "the device refuses its configuration (answer 0x%x)", answer);
     for (unsigned i = 0; i < c->n_rxq; i++) {
