@@ -87,6 +87,9 @@ class Outside:
     runts = True
     """Can the outside send less than an Ethernet header?"""
 
+    shortest = 0
+    """Bytes to which shorter frames may be padded on their way out."""
+
     def __init__(self, box: Box) -> None:
         self.box = box
         self.port, self.handle = self.make(box)
@@ -219,6 +222,7 @@ class NicOutside(Outside):
     """A device model, and the wire that it hangs on."""
 
     max_frame = MTU + 22
+    shortest = 60
     kind: str
 
     def make(self, box: Box):

@@ -44,17 +44,17 @@ def test_transmit_checksum(nics: Any, kind: str, proto: str, version: int, tags:
     nic = nics(kind)
     for off in (0, ALL):
         nic.start(features_off=off)
-        nic.tx(raw, frame(64), raw, csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset)
-        nic.tx(frame(70))
+        nic.tx(raw, raw, csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset)
+        nic.tx(frame(64))
+        nic.tx(raw, csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset)
         got = sent(nic)
-        assert (got[0], got[2]) == (whole, whole)
-        assert got[3] == frame(70)
+        assert got == [whole, whole, frame(64), whole]
         nic.stop()
     assert not nic.faults
 
 
 @pytest.mark.parametrize(("version", "tags"), [(4, 0), (4, 1), (6, 0), (6, 1)])
-@pytest.mark.parametrize("size", [(1400, 400), (1400, 1400), (9000, 1448), (60000, 1448), (65000, 536)])
+@pytest.mark.parametrize("size", [(1400, 400), (1400, 1400), (9000, 1400), (60000, 1400), (65000, 536)])
 def test_segmentation(nics: Any, kind: str, version: int, tags: int, size: tuple[int, int]) -> None:
     """The train that the device makes is the one that software makes."""
     payload, mss = size
