@@ -1,334 +1,5 @@
-/* virtio_net_model.c: a virtio network device over PCI (VIRTIO 1.2, 4.1 and 5.1), as QEMU's: split and packed rings, control queue, RSS; see model.h.
- *
- * How it works: BAR 4 holds the four structures. Commands are done when the control queue's doorbell is rung, transmit when the engine runs and the queue's
- * doorbell was rung since it was last empty. What a driver must not do (2.7, 2.8, 5.1.6) counts as a fault. It is written apart from the driver, with
- * structs and numbers of its own, so that the same mistake is not made twice.
- */
-#include <stdlib.h>
-#include <string.h>
-
-#include "model.h"
-
-/* model_new's flags; tests/unit/vfio/test_virtio_net.py has the same. */
-enum {
-    PACKED = 1,
-    NO_MERGE = 2,
-    NO_CTRL = 4,
-    NO_RSS = 8,
-    NO_ECN = 16,
-    PAST_IOMMU = 32, /* no ACCESS_PLATFORM */
-    LEGACY = 64,     /* no modern structures */
-    PIECES = 128,    /* fills 100 bytes of a merged buffer only */
-    BACKWARDS = 256, /* done with frames in reverse */
-    STUBBORN = 512,  /* refuses features */
-    SILENT = 1024,   /* no answer to commands */
-    POLLS = 2048,    /* wants no notifications of transmit */
-    NO_MAC = 4096,
-    TRANSITIONAL = 8192,
-    NO_VERSION_1 = 1 << 14,
-    NO_FILTERS = 1 << 15, /* no CTRL_RX, no CTRL_MAC_ADDR */
-    NO_MAC_ADDR = 1 << 16,
-    NO_VECTORS = 1 << 17,   /* refuses MSI-X vectors */
-    NO_CONFIG = 1 << 18,    /* no device structure */
-    SMALL_RINGS = 1 << 19,  /* 16 descriptors */
-    BAD_DOORBELL = 1 << 20, /* queue_notify_off points outside */
-    STUCK = 1 << 21,        /* a reset that never ends */
-    LATE = 1 << 22,         /* a merged frame's last buffer comes with the next run */
-};
-
-enum {
-    PAIRS = 8,
-    QUEUES = 2 * PAIRS + 1,
-    RING = 1024,
-    MTU = 9600,
-    HDR = 12,
-    COMMON = 0,
-    ISR = 0x1000,
-    DEVICE = 0x2000,
-    NOTIFY = 0x3000,
-    STEP = 4,
-    MAX_CHAIN = 64,
-    DRIVER_OK = 4,
-    FEATURES_OK = 8,
-    NEEDS_RESET = 64,
-    NEXT = 1,
-    WRITE = 2,
-    AVAIL = 1 << 7,
-    USED = 1 << 15,
-};
-
-#define B(n) (UINT64_C(1) << (n))
-
-struct vq {
-    uint16_t size, vector, enable;
-    uint64_t desc, driver, device;
-    uint16_t avail; /* position; split: index */
-    uint16_t used;
-    bool kicked;
-};
-
-struct hdr {
-    uint8_t flags, gso_type;
-    uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
-};
-
-struct piece {
-    uint64_t addr;
-    uint32_t len;
-    bool write;
-};
-
-struct chain {
-    struct piece p[MAX_CHAIN];
-    unsigned n;
-    uint16_t id, count;
-    uint32_t written;
-};
-
-struct dev {
-    struct model m;
-    uint64_t offers, features;
-    uint32_t dfs, gfs;
-    uint8_t status, isr;
-    uint16_t select, config_vector;
-    struct vq q[QUEUES];
-    bool promisc, allmulti, dead;
-    uint8_t mac[6], extra[6];
-    uint16_t pairs, table_len, table[128];
-    uint32_t types;
-    uint8_t key[40];
-    uint8_t frame[MODEL_MAX_FRAME + HDR];
-    struct chain chains[RING];
-    struct chain late;
-    struct vq *late_queue;
-};
-
-static struct dev *dev(struct model *m)
-{
-    return (struct dev *)m;
-}
-
-static bool has(const struct dev *d, unsigned f)
-{
-    return (d->features & B(f)) != 0;
-}
-
-static void fault(struct dev *d)
-{
-    d->m.faults++;
-}
-
-/* ---- rings --------------------------------------------------------------------------------------------------------- */
-
-static uint16_t load16(struct dev *d, uint64_t iova)
-{
-    const uint16_t *at = model_dma(&d->m, iova, 2);
-    return at != NULL ? __atomic_load_n(at, __ATOMIC_ACQUIRE) : 0;
-}
-
-static void store16(struct dev *d, uint64_t iova, uint16_t v)
-{
-    uint16_t *at = model_dma(&d->m, iova, 2);
-    if (at != NULL)
-        __atomic_store_n(at, v, __ATOMIC_RELEASE);
-}
-
-static bool wrap(const struct vq *q, uint16_t position)
-{
-    return !(position & q->size);
-}
-
-struct raw {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t a, b; /* split: flags, next; packed: id, flags */
-};
-
-static bool read_desc(struct dev *d, const struct vq *q, uint16_t i, struct raw *r)
-{
-    return model_dma_read(&d->m, q->desc + 16u * i, r, sizeof *r);
-}
-
-/* The chain at `position`: false when the driver has put none there, or nonsense. */
-static bool chain_split(struct dev *d, const struct vq *q, uint16_t position, struct chain *c)
-{
-    struct raw r;
-    if (load16(d, q->driver + 2) == position)
-        return false;
-    uint16_t i = c->id = load16(d, q->driver + 4 + 2u * (position & (q->size - 1)));
-    for (c->n = 0; c->n < MAX_CHAIN && i < q->size; i = r.b) {
-        if (!read_desc(d, q, i, &r))
-            return false;
-        c->p[c->n++] = (struct piece){r.addr, r.len, (r.a & WRITE) != 0};
-        if (!(r.a & NEXT)) {
-            c->count = 1;
-            return true;
-        }
-    }
-    fault(d);
-    return false;
-}
-
-static bool chain_packed(struct dev *d, const struct vq *q, uint16_t position, struct chain *c)
-{
-    struct raw r;
-    for (c->n = 0; c->n < MAX_CHAIN; position++) {
-        uint16_t flags = load16(d, q->desc + 16u * (position & (q->size - 1)) + 14);
-        if (!(flags & AVAIL) == wrap(q, position) || !(flags & USED) != wrap(q, position)) {
-            if (c->n != 0)
-                fault(d); /* a part of a chain is there, but not all of it */
-            return false;
-        }
-        if (!read_desc(d, q, position & (q->size - 1), &r))
-            return false;
-        c->p[c->n++] = (struct piece){r.addr, r.len, (r.b & WRITE) != 0};
-        if (!(r.b & NEXT)) {
-            c->id = r.a;
-            c->count = (uint16_t)c->n;
-            return true;
-        }
-    }
-    fault(d);
-    return false;
-}
-
-static bool chain_at(struct dev *d, const struct vq *q, uint16_t position, struct chain *c)
-{
-    c->written = 0;
-    return has(d, 34) ? chain_packed(d, q, position, c) : chain_split(d, q, position, c);
-}
-
-static void use_split(struct dev *d, struct vq *q, const struct chain *c, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t e[2] = {c[i].id, c[i].written};
-        model_dma_write(&d->m, q->device + 4 + 8u * (q->used++ & (q->size - 1)), e, sizeof e);
-    }
-    store16(d, q->device + 2, q->used);
-}
-
-/* All that the first one is not, then the first one: the driver sees all of them at once. */
-static void use_packed(struct dev *d, struct vq *q, const struct chain *c, unsigned n)
-{
-    uint16_t at = q->used;
-    for (unsigned i = 0; i < n; i++)
-        at = (uint16_t)(at + c[i].count);
-    uint16_t end = at;
-    for (unsigned i = n; i-- > 0;) {
-        at = (uint16_t)(at - c[i].count);
-        uint64_t slot = q->desc + 16u * (at & (q->size - 1));
-        uint16_t flags = wrap(q, at) ? AVAIL | USED : 0;
-        model_dma_write(&d->m, slot + 8, &c[i].written, 4);
-        model_dma_write(&d->m, slot + 12, &c[i].id, 2);
-        store16(d, slot + 14, flags);
-    }
-    q->used = end;
-}
-
-static void interrupt(struct dev *d, const struct vq *q)
-{
-    bool off = has(d, 34) ? load16(d, q->driver + 2) == 1 : (load16(d, q->driver) & 1) != 0;
-    if (off)
-        return;
-    d->isr |= 1;
-    if (q->vector != 0xffff)
-        model_irq(&d->m, q->vector);
-}
-
-static void use(struct dev *d, struct vq *q, const struct chain *c, unsigned n)
-{
-    if (has(d, 34))
-        use_packed(d, q, c, n);
-    else
-        use_split(d, q, c, n);
-    interrupt(d, q);
-}
-
-static bool runs(const struct dev *d, const struct vq *q)
-{
-    return (d->status & (DRIVER_OK | NEEDS_RESET)) == DRIVER_OK && !d->dead && q->enable && q->size != 0;
-}
-
-/* ---- transmit ------------------------------------------------------------------------------------------------------ */
-
-static void headers(const uint8_t *f, uint32_t len, struct model_tx *tx)
-{
-    uint32_t at = 12;
-    while (at + 4 < len && ((f[at] == 0x81 && f[at + 1] == 0) || (f[at] == 0x88 && f[at + 1] == 0xa8)))
-        at += 4;
-    tx->l3 = (uint16_t)(at + 2);
-}
-
-static void send_frame(struct dev *d, uint32_t len, uint32_t queue)
-{
-    static const uint8_t feature[8] = {[1] = 11, [4] = 12};
-    struct hdr h;
-    memcpy(&h, d->frame, sizeof h);
-    const uint8_t *f = d->frame + HDR;
-    struct model_tx tx = {.queue = queue, .csum_start = h.csum_start, .csum_offset = h.csum_offset};
-    len -= HDR;
-    headers(f, len, &tx);
-    tx.l4_csum = (h.flags & 1) != 0;
-    if ((tx.l4_csum && !has(d, 0)) || h.flags & ~1 || (h.gso_type & 0x80 && !has(d, 13)) ||
-        h.num_buffers != 0)
-        fault(d);
-    if (h.gso_type != 0) {
-        unsigned needs = feature[h.gso_type & 7];
-        uint32_t tcp = h.csum_start;
-        if (needs == 0 || !has(d, needs) || !tx.l4_csum || h.gso_size == 0 || tcp + 20 > len ||
-            h.hdr_len != tcp + (f[tcp + 12] >> 4) * 4u) {
-            fault(d);
-            return;
-        }
-        tx.mss = h.gso_size;
-        tx.hdr_len = h.hdr_len;
-    }
-    model_send(&d->m, f, len, &tx);
-}
-
-static uint32_t gather(struct dev *d, const struct chain *c)
-{
-    uint32_t len = 0;
-    for (unsigned i = 0; i < c->n; i++) {
-        if (c->p[i].write || c->p[i].len > sizeof d->frame - len ||
-            !model_dma_read(&d->m, c->p[i].addr, d->frame + len, c->p[i].len)) {
-            fault(d);
-            return 0;
-        }
-        len += c->p[i].len;
-    }
-    return len;
-}
-
-static void transmit(struct dev *d, unsigned index)
-{
-    struct vq *q = &d->q[index];
-    bool polls = (d->m.flags & POLLS) != 0;
-    unsigned n = 0;
-    if (!runs(d, q) || (index / 2 >= d->pairs && index != 1))
-        return;
-    if (polls)
-        store16(d, has(d, 34) ? q->device + 2 : q->device, 1);
-    if (!q->kicked && !polls)
-        return;
-    if (q->kicked && polls)
-        fault(d);
-    q->kicked = false;
-    for (; n < RING && chain_at(d, q, q->avail, &d->chains[n]); n++) {
-        struct chain *c = &d->chains[n];
-        uint32_t len = gather(d, c);
-        if (len > HDR)
-            send_frame(d, len, index / 2);
-        q->avail = (uint16_t)(q->avail + c->count);
-    }
-    for (unsigned i = 0; d->m.flags & BACKWARDS && i < n / 2; i++) {
-        struct chain c = d->chains[i];
-        d->chains[i] = d->chains[n - 1 - i];
-        d->chains[n - 1 - i] = c;
-    }
-    if (n != 0)
-        use(d, q, d->chains, n);
-}
+/* virtio_net_model.c: registers, commands and life of the virtio model; see virtio_net_model.h. */
+#include "virtio_net_model.h"
 
 /* ---- commands ------------------------------------------------------------------------------------------------------ */
 
@@ -397,7 +68,7 @@ static bool command(struct dev *d, const uint8_t *p, uint32_t len)
 static void control(struct dev *d, struct vq *q)
 {
     struct chain *c = &d->chains[0];
-    while (runs(d, q) && !(d->m.flags & SILENT) && chain_at(d, q, q->avail, c)) {
+    while (vnet_runs(d, q) && !(d->m.flags & SILENT) && vnet_chain_at(d, q, q->avail, c)) {
         uint8_t said[1024], answer = 1;
         if (c->n == 2 && !c->p[0].write && c->p[1].write && c->p[1].len == 1 && c->p[0].len <= sizeof said &&
             model_dma_read(&d->m, c->p[0].addr, said, c->p[0].len) && command(d, said, c->p[0].len))
@@ -405,93 +76,8 @@ static void control(struct dev *d, struct vq *q)
         model_dma_write(&d->m, c->p[c->n - 1].addr, &answer, 1);
         c->written = 1;
         q->avail = (uint16_t)(q->avail + c->count);
-        use(d, q, c, 1);
+        vnet_use(d, q, c, 1);
     }
-}
-
-/* ---- receive ------------------------------------------------------------------------------------------------------- */
-
-static bool wants(const struct dev *d, const uint8_t *f)
-{
-    if (d->promisc || memcmp(f, "\xff\xff\xff\xff\xff\xff", 6) == 0)
-        return true;
-    if (f[0] & 1)
-        return d->allmulti;
-    return memcmp(f, d->mac, 6) == 0 || memcmp(f, d->extra, 6) == 0;
-}
-
-static unsigned choose(const struct dev *d, const uint8_t *frame, uint32_t len, const struct model_meta *meta)
-{
-    if (meta->queue != UINT32_MAX)
-        return meta->queue % d->pairs;
-    if (d->table_len == 0)
-        return len > 30 ? frame[29] % d->pairs : 0; /* automatic steering: anything goes */
-    uint32_t hash = model_rss(d->key, frame, len);
-    return hash != 0 ? d->table[hash & (d->table_len - 1u)] : 0;
-}
-
-/* Write `len` bytes of d->frame from `from` on into one chain, as far as it and the model's mood go. */
-static uint32_t fill(struct dev *d, struct chain *c, uint32_t from, uint32_t len)
-{
-    uint32_t most = d->m.flags & PIECES ? 100 : UINT32_MAX, done = 0;
-    for (unsigned i = 0; i < c->n && done < len && done < most; i++) {
-        uint32_t part = c->p[i].len < len - done ? c->p[i].len : len - done;
-        part = part < most - done ? part : most - done;
-        if (!c->p[i].write || !model_dma_write(&d->m, c->p[i].addr, d->frame + from + done, part))
-            fault(d);
-        done += part;
-    }
-    c->written = done;
-    return done;
-}
-
-static void set_header(struct dev *d, const struct model_meta *meta)
-{
-    struct hdr h = {.num_buffers = 1};
-    if (has(d, 1) && meta->flags & MODEL_RX_CSUM_GOOD)
-        h.flags = 2;
-    if (meta->flags & MODEL_RX_PARTIAL) {
-        h.flags = 1;
-        h.csum_start = meta->csum_start;
-        h.csum_offset = meta->csum_offset;
-    }
-    h.gso_type = (uint8_t)meta->gso_type;
-    h.gso_size = meta->gso_size;
-    memcpy(d->frame, &h, sizeof h);
-}
-
-static int receive(struct model *m, const uint8_t *frame, uint32_t len, const struct model_meta *meta)
-{
-    struct dev *d = dev(m);
-    if ((d->status & (DRIVER_OK | NEEDS_RESET)) != DRIVER_OK || d->dead || len < 6 || !wants(d, frame))
-        return -1;
-    if (meta->flags & MODEL_RX_ERROR)
-        return 0;
-    struct vq *q = &d->q[2 * choose(d, frame, len, meta)];
-    if (!runs(d, q))
-        return 0;
-    set_header(d, meta);
-    memcpy(d->frame + HDR, frame, len);
-    uint32_t done = 0, total = len + HDR;
-    uint16_t position = q->avail, n = 0;
-    while (done < total) {
-        struct chain *c = &d->chains[n];
-        if (n == q->size || (n != 0 && !has(d, 15)) || !chain_at(d, q, position, c))
-            return 0;
-        done += fill(d, c, done, total - done);
-        position = (uint16_t)(position + c->count);
-        n++;
-    }
-    q->avail = position;
-    model_dma_write(m, d->chains[0].p[0].addr + 10, &n, 2);
-    if (m->flags & LATE && n > 1) { /* against the rules: not all at once */
-        use(d, q, d->chains, n - 1u);
-        d->late = d->chains[n - 1];
-        d->late_queue = q;
-        return 1;
-    }
-    use(d, q, d->chains, n);
-    return 1;
 }
 
 /* ---- registers ----------------------------------------------------------------------------------------------------- */
@@ -552,6 +138,8 @@ static void enable(struct dev *d, struct vq *q)
         fault(d);
     q->enable = 1;
     q->kicked = false;
+    if (d->m.flags & POLLS && (q - d->q) % 2 == 1)
+        store16(d, has(d, 34) ? q->device + 2 : q->device, 1);
 }
 
 static void common_write(struct dev *d, uint64_t offset, uint32_t v)
@@ -745,10 +333,10 @@ static void run(struct model *m)
 {
     struct dev *d = dev(m);
     if (d->late_queue != NULL)
-        use(d, d->late_queue, &d->late, 1);
+        vnet_use(d, d->late_queue, &d->late, 1);
     d->late_queue = NULL;
     for (unsigned i = 1; i < QUEUES - 1; i += 2)
-        transmit(d, i);
+        vnet_transmit(d, i);
 }
 
 static void set_link(struct model *m, bool up)
@@ -763,86 +351,6 @@ static void set_link(struct model *m, bool up)
         model_irq(m, d->config_vector);
 }
 
-/* ---- hostile ------------------------------------------------------------------------------------------------------- */
-
-static uint64_t some(struct dev *d, uint64_t n)
-{
-    return model_random(&d->m) % n;
-}
-
-/* Rubbish somewhere in the three parts of a ring. */
-static void scribble(struct dev *d, const struct vq *q)
-{
-    const uint64_t parts[3] = {q->desc, q->driver, q->device};
-    const uint64_t lengths[3] = {16u * q->size, has(d, 34) ? 4 : 6u + 2u * q->size,
-                                 has(d, 34) ? 4 : 6u + 8u * q->size};
-    unsigned part = (unsigned)some(d, 3);
-    for (unsigned i = 0; i < 8; i++) {
-        uint8_t v = (uint8_t)model_random(&d->m);
-        model_dma_write(&d->m, parts[part] + some(d, lengths[part]), &v, 1);
-    }
-}
-
-/* Gives back what may not be its to give back. */
-static void give(struct dev *d, struct vq *q)
-{
-    struct chain c = {.count = 1};
-    c.id = (uint16_t)(some(d, 4) ? some(d, q->size) : model_random(&d->m));
-    c.written = (uint32_t)(some(d, 2) ? some(d, 3000) : model_random(&d->m));
-    use(d, q, &c, 1);
-}
-
-/* A header that says what cannot be, in the buffer that is given back next. */
-static void lie(struct dev *d, struct vq *q)
-{
-    struct chain *c = &d->chains[0];
-    if (!chain_at(d, q, q->avail, c) || c->n == 0)
-        return;
-    uint8_t h[HDR];
-    for (unsigned i = 0; i < HDR; i++)
-        h[i] = (uint8_t)model_random(&d->m);
-    if (some(d, 2)) /* how many buffers; the rest is 0 */
-        memset(h, 0, 10);
-    if (some(d, 2))
-        h[11] = 0;
-    model_dma_write(&d->m, c->p[0].addr, h, HDR);
-    c->written = (uint32_t)some(d, 2100);
-    q->avail = (uint16_t)(q->avail + c->count);
-    use(d, q, c, 1);
-}
-
-static void corrupt(struct model *m)
-{
-    struct dev *d = dev(m);
-    struct vq *q = &d->q[some(d, 4)];
-    if (!runs(d, q))
-        return;
-    switch (some(d, 40)) {
-    case 0:
-        d->dead = some(d, 4) == 0;
-        break;
-    case 1:
-        d->status |= NEEDS_RESET;
-        break;
-    case 2:
-        q->used = (uint16_t)(q->used + model_random(m)); /* the next one is anywhere */
-        break;
-    case 3:
-        store16(d, q->device + 2, (uint16_t)model_random(m));
-        break;
-    case 4:
-        m->bar[4].memory[DEVICE + some(d, 24)] = (uint8_t)model_random(m);
-        break;
-    default:
-        if (some(d, 3) == 0)
-            scribble(d, q);
-        else if (some(d, 2) == 0)
-            give(d, q);
-        else
-            lie(d, q);
-    }
-}
-
 const struct model_ops virtio_net_model = {
     .kind = "virtio_net",
     .size = sizeof(struct dev),
@@ -850,8 +358,8 @@ const struct model_ops virtio_net_model = {
     .env = env,
     .read = reg_read,
     .write = reg_write,
-    .receive = receive,
+    .receive = vnet_receive,
     .run = run,
     .link = set_link,
-    .corrupt = corrupt,
+    .corrupt = vnet_corrupt,
 };

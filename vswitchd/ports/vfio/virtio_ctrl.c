@@ -7,7 +7,7 @@
 
 #include "virtio_net.h"
 
-enum { ANSWER_MS = 1000, PAUSE_US = 100 };
+enum { ANSWER_MS = 1000 };
 
 static void offer_split(struct vs_virtio_ctrl *k, const struct vs_virtio_desc d[2])
 {
@@ -70,11 +70,11 @@ static int command(struct vs_virtio_net *v, uint8_t class, uint8_t cmd, const vo
     if (vs_virtio_wants_notify(k->ring, k->size, v->packed))
         vs_virtio_notify(nic, k->doorbell, k->index);
     for (unsigned i = 0; !answered(v); i++) {
-        if (i == ANSWER_MS * 1000 / PAUSE_US) {
+        if (i == ANSWER_MS) {
             k->size = 0;
             return vs_nic_fail(nic, ETIMEDOUT, "the device does not answer on its control queue");
         }
-        vs_nic_sleep_us(PAUSE_US);
+        vs_nic_sleep_us(i < 10 ? 100 : 1000);
     }
     vs_dma_rmb();
     k->position = (uint16_t)(k->position + (v->packed ? 2 : 1));

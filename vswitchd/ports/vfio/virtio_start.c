@@ -9,13 +9,13 @@ enum { RESET_MS = 1000, CTRL_DESC = 32, IDLE_DESC = 32 };
 int vs_virtio_reset(struct vs_nic *nic)
 {
     vs_virtio_set_status(nic, 0);
-    for (unsigned i = 0; i < RESET_MS * 10; i++) {
+    for (unsigned i = 0; i < RESET_MS; i++) {
         uint8_t now = vs_virtio_status(nic);
         if (now == 0)
             return 0;
         if (now == STATUS_GONE)
             return vs_nic_fail(nic, ENODEV, "the device is gone: its registers read as ones");
-        vs_nic_sleep_us(100);
+        vs_nic_sleep_us(i < 10 ? 100 : 1000);
     }
     return vs_nic_fail(nic, ETIMEDOUT, "the device does not end its reset");
 }
