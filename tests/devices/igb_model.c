@@ -4,80 +4,9 @@
  * the device runs. What real devices would not forgive (a payload length that is not the packet's, a header kind that is not the packet's)
  * counts as a fault.
  */
-#include "igb_regs.h"
-#include "model.h"
+#include "igb_model.h"
 
 #include <stdlib.h>
-
-enum kind { K_82576, K_I350, K_I210, K_82576_VF, K_I350_VF, K_SERDES, K_MASK = 15 };
-enum trouble {
-    T_MUTE = 0x100,   /* the physical function never answers */
-    T_REFUSE = 0x200, /* ... says no, but to a reset */
-    T_NO_MAC = 0x400,
-    T_RESET = 0x800,   /* the physical function is being reset and does not come back */
-    T_GONE = 0x1000,   /* pulled out */
-    T_CHATTY = 0x2000, /* the physical function says something of its own before each answer */
-    T_STUCK = 0x4000,  /* queues do not start */
-};
-enum {
-    QUEUES = 16,
-    IGB_TEST = 0x3ff0,
-    GPRC = 0x74,
-    BPRC = 0x78,
-    MPRC = 0x7c,
-    GPTC = 0x80,
-    GORC = 0x88,
-    GOTC = 0x90
-};
-
-struct igb_model {
-    struct model m;
-    bool vf, spoken; /* spoken: the virtual function said that it was reset */
-    uint32_t icr, ims, eicr, eims, eiac;
-    uint32_t multicast, longest; /* virtual function: what was agreed */
-    uint16_t phy[32];
-    struct {
-        uint32_t context[2][3]; /* lengths, kind, sizes */
-        uint32_t len, first_command, first_status;
-        bool open, bad;
-        uint8_t *frame;
-    } tx[QUEUES];
-};
-
-static struct igb_model *of(struct model *m)
-{
-    return (struct igb_model *)(void *)m;
-}
-
-static uint32_t get(const struct igb_model *g, uint32_t reg)
-{
-    return model_bar32(&g->m, 0, reg);
-}
-
-static void set(struct igb_model *g, uint32_t reg, uint32_t value)
-{
-    model_set_bar32(&g->m, 0, reg, value);
-}
-
-static void count(struct igb_model *g, uint32_t reg, uint32_t n)
-{
-    set(g, reg, get(g, reg) + n);
-}
-
-static uint32_t rx_base(const struct igb_model *g, unsigned q)
-{
-    return g->vf ? IGB_VF_RX_BASE + q * IGB_VF_QUEUE_STRIDE : IGB_RX_BASE + q * IGB_QUEUE_STRIDE;
-}
-
-static uint32_t tx_base(const struct igb_model *g, unsigned q)
-{
-    return g->vf ? IGB_VF_TX_BASE + q * IGB_VF_QUEUE_STRIDE : IGB_TX_BASE + q * IGB_QUEUE_STRIDE;
-}
-
-static unsigned queues(const struct igb_model *g)
-{
-    return g->vf ? 2 : QUEUES;
-}
 
 /* ---- interrupts ---------------------------------------------------------------------------------------------------- */
 
@@ -103,22 +32,15 @@ static void raise_irq(struct igb_model *g, uint32_t causes, uint32_t ecauses, ui
         }
 }
 
-static void interrupt(struct igb_model *g, uint32_t causes, uint32_t ecauses)
+void igb_model_interrupt(struct igb_model *g, uint32_t causes, uint32_t ecauses)
 {
     raise_irq(g, causes, ecauses, g->icr & g->ims, g->eicr & g->eims);
-}
-
-static uint32_t rx_cause(const struct igb_model *g, unsigned q)
-{
-    bool old = (g->m.flags & K_MASK) == K_82576 || (g->m.flags & K_MASK) == K_SERDES;
-    uint32_t entry = get(g, IGB_IVAR + (old ? q % 8 : q / 2) * 4) >> (old ? q / 8 * 16 : q % 2 * 16);
-    return entry & IGB_IVAR_VALID ? 1u << (entry & 31) : 0;
 }
 
 static void mailbox_irq(struct igb_model *g)
 {
     uint32_t misc = get(g, IGB_IVAR_MISC);
-    interrupt(g, 0, misc & IGB_IVAR_VALID ? 1u << (misc & 3) : 0);
+    igb_model_interrupt(g, 0, misc & IGB_IVAR_VALID ? 1u << (misc & 3) : 0);
 }
 
 /* ---- reset, link, PHY ---------------------------------------------------------------------------------------------- */
@@ -126,12 +48,17 @@ static void mailbox_irq(struct igb_model *g)
 static void link_is(struct igb_model *g, bool up)
 {
     uint32_t status = get(g, IGB_STATUS);
+    if ((g->m.flags & K_MASK) == K_SERDES) {
+        set(g, IGB_PCS_LSTAT, up);
+        igb_model_interrupt(g, IGB_ICR_LSC, 0);
+        return;
+    }
     set(g, IGB_STATUS, up ? status | IGB_STATUS_LU : status & ~(uint32_t)IGB_STATUS_LU);
     g->phy[IGB_PHY_BMSR] = up ? 0x24 : 0;
     if ((status & IGB_STATUS_LU) == (get(g, IGB_STATUS) & IGB_STATUS_LU))
         return;
     if (!g->vf) {
-        interrupt(g, IGB_ICR_LSC, 0);
+        igb_model_interrupt(g, IGB_ICR_LSC, 0);
         return;
     }
     set(g, IGB_VMBMEM, IGB_PF_CONTROL | IGB_MSG_CTS);
@@ -204,16 +131,16 @@ static void answer(struct igb_model *g)
         g->spoken = true;
         g->multicast = 0;
         g->longest = 1522;
-        set(g, IGB_RAL, (uint32_t)mac[3] << 24 | (uint32_t)mac[2] << 16 | (uint32_t)mac[1] << 8 | mac[0]);
-        set(g, IGB_RAH, (uint32_t)mac[5] << 8 | mac[4]);
-        set(g, IGB_VMBMEM + 4, none ? 0 : get(g, IGB_RAL));
-        set(g, IGB_VMBMEM + 8, none ? 0 : get(g, IGB_RAH));
+        g->low = (uint32_t)mac[3] << 24 | (uint32_t)mac[2] << 16 | (uint32_t)mac[1] << 8 | mac[0];
+        g->high = (uint32_t)mac[5] << 8 | mac[4];
+        set(g, IGB_VMBMEM + 4, none ? 0 : g->low);
+        set(g, IGB_VMBMEM + 8, none ? 0 : g->high);
         reply = none ? IGB_MSG_NACK : IGB_MSG_ACK;
     } else if (!g->spoken || (g->m.flags & T_REFUSE)) {
         reply = IGB_MSG_NACK;
     } else if (what == IGB_VF_SET_MAC) {
-        set(g, IGB_RAL, get(g, IGB_VMBMEM + 4));
-        set(g, IGB_RAH, get(g, IGB_VMBMEM + 8));
+        g->low = get(g, IGB_VMBMEM + 4);
+        g->high = get(g, IGB_VMBMEM + 8);
     } else if (what == IGB_VF_SET_LPE) {
         g->longest = get(g, IGB_VMBMEM + 4);
     } else if (what == IGB_VF_SET_PROMISC) {
@@ -231,7 +158,7 @@ static void mailbox(struct igb_model *g, uint32_t v)
     bool held = get(g, IGB_V2PMAILBOX) & IGB_MBX_VFU;
     set(g, IGB_V2PMAILBOX, now | (v & IGB_MBX_VFU));
     if ((v & IGB_MBX_ACK) && (g->m.flags & T_CHATTY) && (get(g, IGB_VMBMEM) & 0xffff) == IGB_PF_CONTROL) {
-        set(g, IGB_VMBMEM, g->m.bar[0].memory[IGB_TEST + 4]);
+        set(g, IGB_VMBMEM, get(g, IGB_TEST + 4));
         answer(g);
     }
     if (!(v & IGB_MBX_REQ) || (g->m.flags & T_MUTE))
@@ -239,7 +166,7 @@ static void mailbox(struct igb_model *g, uint32_t v)
     g->m.faults += !held; /* wrote without having the buffer */
     set(g, IGB_V2PMAILBOX, get(g, IGB_V2PMAILBOX) | IGB_MBX_PFACK);
     if (g->m.flags & T_CHATTY) {
-        g->m.bar[0].memory[IGB_TEST + 4] = (uint8_t)get(g, IGB_VMBMEM);
+        set(g, IGB_TEST + 4, get(g, IGB_VMBMEM));
         set(g, IGB_VMBMEM, IGB_PF_CONTROL | IGB_MSG_CTS);
         set(g, IGB_V2PMAILBOX, get(g, IGB_V2PMAILBOX) | IGB_MBX_PFSTS);
         return;
@@ -251,7 +178,7 @@ static void mailbox(struct igb_model *g, uint32_t v)
 
 static uint64_t igb_read(struct model *m, uint32_t bar, uint64_t offset, uint32_t width)
 {
-    struct igb_model *g = of(m);
+    struct igb_model *g = igb_model_of(m);
     if ((m->flags & T_GONE) || bar != 0 || width != 4 || offset + 4 > m->bar[0].size)
         return UINT64_MAX;
     uint32_t reg = (uint32_t)offset, v = get(g, reg);
@@ -326,7 +253,7 @@ static void control(struct igb_model *g, uint32_t v)
 
 static void igb_write(struct model *m, uint32_t bar, uint64_t offset, uint32_t width, uint64_t value)
 {
-    struct igb_model *g = of(m);
+    struct igb_model *g = igb_model_of(m);
     if (bar != 0 || width != 4 || offset + 4 > m->bar[0].size)
         return;
     uint32_t reg = (uint32_t)offset, v = (uint32_t)value;
@@ -378,219 +305,16 @@ static void igb_write(struct model *m, uint32_t bar, uint64_t offset, uint32_t w
     set(g, reg, v);
 }
 
-/* ---- receive ------------------------------------------------------------------------------------------------------- */
-
-static bool for_us(struct igb_model *g, const uint8_t *frame)
-{
-    uint32_t low = (uint32_t)frame[3] << 24 | (uint32_t)frame[2] << 16 | (uint32_t)frame[1] << 8 | frame[0];
-    uint32_t high = (uint32_t)frame[5] << 8 | frame[4];
-    bool ours = low == get(g, IGB_RAL) && high == (get(g, IGB_RAH) & 0xffff);
-    if (g->vf)
-        return (frame[0] & 1) ? (low == UINT32_MAX && high == 0xffff) || g->multicast : ours;
-    uint32_t rctl = get(g, IGB_RCTL);
-    if (low == UINT32_MAX && high == 0xffff)
-        return rctl & IGB_RCTL_BAM;
-    return frame[0] & 1 ? rctl & IGB_RCTL_MPE : ours || (rctl & IGB_RCTL_UPE);
-}
-
-static unsigned queue_for(struct igb_model *g, const uint8_t *frame, uint32_t len, uint32_t *hash)
-{
-    uint8_t key[40];
-    uint32_t mrqc = get(g, IGB_MRQC);
-    if (g->vf || (mrqc & 7) != IGB_MRQC_RSS || !(get(g, IGB_RXCSUM) & IGB_RXCSUM_PCSD))
-        return 0;
-    memcpy(key, g->m.bar[0].memory + IGB_RSSRK, sizeof key);
-    *hash = model_rss(key, frame, len);
-    return *hash != 0 ? g->m.bar[0].memory[IGB_RETA + (*hash & 127)] & 15 : 0;
-}
-
-static uint32_t checksum_bits(const struct igb_model *g, uint32_t flags)
-{
-    if (!g->vf && !(get(g, IGB_RXCSUM) & IGB_RXCSUM_L4))
-        return 0;
-    if (flags & MODEL_RX_CSUM_GOOD)
-        return 0x60; /* IP and L4 checked */
-    return flags & MODEL_RX_CSUM_BAD ? 0x60 | (uint32_t)IGB_RX_L4_BAD : 0;
-}
-
-/* Write a frame to a queue's descriptors. */
-static int deliver(struct igb_model *g, unsigned q, const uint8_t *frame, uint32_t len, uint32_t bits,
-                   uint32_t hash)
-{
-    uint32_t base = rx_base(g, q), size = get(g, base + IGB_DLEN) / 16, head = get(g, base + IGB_DH);
-    uint32_t tail = get(g, base + IGB_DT), buffer = (get(g, base + IGB_SRRCTL) & 127) * 1024;
-    uint64_t ring = (uint64_t)get(g, base + IGB_DBAH) << 32 | get(g, base + IGB_DBAL);
-    if (size == 0 || tail >= size || head >= size || buffer == 0)
-        return 0;
-    uint32_t room = tail >= head ? tail - head : size + tail - head;
-    if (room * buffer < len) {
-        count(g, g->vf ? base + IGB_RQDPC : (uint32_t)IGB_STATS + 0x10, 1);
-        return 0;
-    }
-    for (uint32_t done = 0; done < len;) {
-        uint32_t part = len - done < buffer ? len - done : buffer;
-        struct igb_rx_desc d;
-        if (!model_dma_read(&g->m, ring + 16 * head, &d, 16))
-            return 0;
-        model_dma_write(&g->m, d.data, frame + done, part);
-        done += part;
-        uint32_t end = done == len ? (uint32_t)IGB_RX_END | bits : 0;
-        d.data = (uint64_t)hash << 32;
-        d.word = (uint64_t)part << IGB_RX_LEN_SHIFT | end | IGB_RX_DONE;
-        uint64_t *to = model_dma(&g->m, ring + 16 * head, 16);
-        to[0] = d.data;
-        __atomic_store_n(&to[1], d.word, __ATOMIC_RELEASE);
-        head = head + 1 == size ? 0 : head + 1;
-        set(g, base + IGB_DH, head);
-    }
-    interrupt(g, IGB_ICR_RXDW, rx_cause(g, q));
-    return 1;
-}
-
-static bool can_receive(const struct igb_model *g, uint32_t len)
-{
-    if (g->m.flags & T_GONE)
-        return false;
-    if (g->vf)
-        return g->spoken && !(g->m.flags & T_RESET) && len + 4 <= g->longest;
-    uint32_t rctl = get(g, IGB_RCTL);
-    if (!(rctl & IGB_RCTL_EN) || !(get(g, IGB_STATUS) & IGB_STATUS_MASTER))
-        return false;
-    return rctl & IGB_RCTL_LPE ? len + 4 <= get(g, IGB_RLPML) : len <= 1518;
-}
-
-static int igb_receive(struct model *m, const uint8_t *frame, uint32_t len, const struct model_meta *meta)
-{
-    struct igb_model *g = of(m);
-    uint32_t hash = 0;
-    if (!can_receive(g, len) || (len >= 6 && !for_us(g, frame)))
-        return -1;
-    if (meta->flags & MODEL_RX_ERROR) {
-        if (!g->vf)
-            count(g, IGB_STATS, 1); /* CRCERRS: such frames were not asked for */
-        return -1;
-    }
-    unsigned q = queue_for(g, frame, len, &hash);
-    if (meta->queue != UINT32_MAX)
-        q = meta->queue % queues(g);
-    if (!(get(g, rx_base(g, q) + IGB_DCTL) & IGB_DCTL_ENABLE))
-        return -1;
-    int rc = deliver(g, q, frame, len, checksum_bits(g, meta->flags), hash);
-    if (rc == 1 && g->vf) {
-        count(g, IGB_VFGPRC, 1);
-        count(g, IGB_VFGORC, len + 4);
-    } else if (rc == 1) {
-        count(g, IGB_STATS + GPRC, 1);
-        count(g, IGB_STATS + GORC, len + 4);
-        if (frame[0] & 1)
-            count(g, IGB_STATS + (frame[1] == 0xff ? BPRC : MPRC), 1);
-    }
-    return rc;
-}
-
-/* ---- transmit ------------------------------------------------------------------------------------------------------ */
-
-static void finish(struct igb_model *g, unsigned q)
-{
-    uint32_t command = g->tx[q].first_command, status = g->tx[q].first_status, len = g->tx[q].len;
-    const uint32_t *context = g->tx[q].context[status >> 4 & 1];
-    uint32_t l3 = context[0] >> IGB_TX_MACLEN_SHIFT & 127, l4 = l3 + (context[0] & 511);
-    struct model_tx tx = {.queue = q, .pseudo_without_len = true};
-    if (status & IGB_TX_FILL_L4) {
-        tx.l4_csum = true;
-        tx.l3 = (uint16_t)l3;
-        tx.csum_start = (uint16_t)l4;
-        tx.csum_offset = context[1] & IGB_TX_TCP ? 16 : 6;
-        tx.ip_csum = status & IGB_TX_FILL_IP;
-        bool v4 = context[1] & IGB_TX_IPV4;
-        g->m.faults += l4 >= len || g->tx[q].frame[l3] >> 4 != (v4 ? 4 : 6);
-    }
-    if (command & IGB_TX_SEGMENT) {
-        tx.mss = (uint16_t)(context[2] >> IGB_TX_MSS_SHIFT);
-        tx.hdr_len = (uint16_t)(l4 + (context[2] >> IGB_TX_L4LEN_SHIFT & 255));
-        g->m.faults += !(status & IGB_TX_FILL_L4) || tx.mss == 0;
-    }
-    uint32_t payload = tx.mss != 0 ? len - tx.hdr_len : len;
-    g->m.faults += status >> IGB_TX_PAYLEN_SHIFT != payload;
-    model_send(&g->m, g->tx[q].frame, len, &tx);
-    if (g->vf) {
-        count(g, IGB_VFGPTC, 1);
-        count(g, IGB_VFGOTC, len + 4);
-    } else {
-        count(g, IGB_STATS + GPTC, 1);
-        count(g, IGB_STATS + GOTC, len + 4);
-    }
-}
-
-static void data(struct igb_model *g, unsigned q, const struct igb_tx_desc *d)
-{
-    uint32_t part = d->command & 0xffff;
-    if (!g->tx[q].open) {
-        g->tx[q].open = true;
-        g->tx[q].first_command = d->command;
-        g->tx[q].first_status = d->status;
-    }
-    if (g->tx[q].len + part > MODEL_MAX_FRAME ||
-        !model_dma_read(&g->m, d->data, g->tx[q].frame + g->tx[q].len, part))
-        g->tx[q].bad = true;
-    else
-        g->tx[q].len += part;
-    if (!(d->command & IGB_TX_END))
-        return;
-    if (!g->tx[q].bad)
-        finish(g, q);
-    g->tx[q].open = g->tx[q].bad = false;
-    g->tx[q].len = 0;
-}
-
-static void run_queue(struct igb_model *g, unsigned q)
-{
-    uint32_t base = tx_base(g, q), size = get(g, base + IGB_DLEN) / 16, tail = get(g, base + IGB_DT);
-    uint64_t ring = (uint64_t)get(g, base + IGB_DBAH) << 32 | get(g, base + IGB_DBAL);
-    uint32_t head = get(g, base + IGB_DH);
-    if (!(get(g, base + IGB_DCTL) & IGB_DCTL_ENABLE) || tail >= size || head >= size)
-        return;
-    for (; head != tail; head = head + 1 == size ? 0 : head + 1) {
-        struct igb_tx_desc d, *at = model_dma(&g->m, ring + 16 * head, 16);
-        if (at == NULL)
-            break;
-        d = *at;
-        if ((d.command >> 20 & 15) == 2) {
-            uint32_t *context = g->tx[q].context[d.status >> 4 & 1];
-            context[0] = (uint32_t)d.data;
-            context[1] = d.command;
-            context[2] = d.status;
-        } else {
-            g->m.faults += !(d.command & 1u << 29) || (d.command >> 20 & 15) != 3;
-            data(g, q, &d);
-        }
-        if (d.command & IGB_TX_REPORT)
-            __atomic_store_n(&at->status, d.status | IGB_TX_DONE, __ATOMIC_RELEASE);
-    }
-    set(g, base + IGB_DH, head);
-}
-
-static void igb_run(struct model *m)
-{
-    struct igb_model *g = of(m);
-    bool may = g->vf ? g->spoken && !(m->flags & T_RESET)
-                     : (get(g, IGB_TCTL) & IGB_TCTL_EN) && (get(g, IGB_STATUS) & IGB_STATUS_MASTER);
-    if (!may || (m->flags & T_GONE))
-        return;
-    for (unsigned q = 0; q < queues(g); q++)
-        run_queue(g, q);
-}
-
 /* ---- the rest ------------------------------------------------------------------------------------------------------ */
 
 static void igb_link(struct model *m, bool up)
 {
-    link_is(of(m), up);
+    link_is(igb_model_of(m), up);
 }
 
 static void igb_corrupt(struct model *m)
 {
-    struct igb_model *g = of(m);
+    struct igb_model *g = igb_model_of(m);
     uint64_t r = model_random(m);
     unsigned q = r >> 8 & 1;
     bool tx = r >> 9 & 1;
@@ -616,14 +340,14 @@ static void igb_corrupt(struct model *m)
         set(g, base + IGB_DH, size != 0 ? (uint32_t)(r >> 16) % size : 0);
         break;
     case 4: /* registers say what they like */
-        set(g, IGB_STATS + (r >> 16 & 0xfc), (uint32_t)model_random(m));
+        set(g, g->vf ? IGB_VFGPRC : IGB_STATS + (r >> 16 & 0xfc), (uint32_t)model_random(m));
         g->icr ^= (uint32_t)model_random(m);
         break;
     case 5:
         m->flags ^= r >> 20 & 1 ? T_GONE : 0;
         break;
     default:
-        interrupt(g, (uint32_t)(r >> 16), (uint32_t)(r >> 32));
+        igb_model_interrupt(g, (uint32_t)(r >> 16), (uint32_t)(r >> 32));
         break;
     }
 }
@@ -631,7 +355,7 @@ static void igb_corrupt(struct model *m)
 static void igb_init(struct model *m, uint32_t flags)
 {
     static const uint16_t devices[] = {0x10c9, 0x1521, 0x1533, 0x10ca, 0x1520, 0x10e7};
-    struct igb_model *g = of(m);
+    struct igb_model *g = igb_model_of(m);
     m->vendor = 0x8086;
     m->device = devices[(flags & K_MASK) % 6];
     g->vf = (flags & K_MASK) == K_82576_VF || (flags & K_MASK) == K_I350_VF;
@@ -646,7 +370,7 @@ static void igb_init(struct model *m, uint32_t flags)
 static void igb_destroy(struct model *m)
 {
     for (unsigned q = 0; q < QUEUES; q++)
-        free(of(m)->tx[q].frame);
+        free(igb_model_of(m)->tx[q].frame);
 }
 
 const struct model_ops igb_model = {.kind = "igb",
@@ -654,8 +378,8 @@ const struct model_ops igb_model = {.kind = "igb",
                                     .init = igb_init,
                                     .read = igb_read,
                                     .write = igb_write,
-                                    .receive = igb_receive,
-                                    .run = igb_run,
+                                    .receive = igb_model_receive,
+                                    .run = igb_model_run,
                                     .link = igb_link,
                                     .corrupt = igb_corrupt,
                                     .destroy = igb_destroy};

@@ -11,7 +11,7 @@
 enum {
     STEP_MS =
         500, /* one step of an exchange. The other end answers in its interrupt: a kernel takes microseconds, one in emulation more */
-    POLL_US = 100,
+    POLL_US = 500,
     LOCK_MS = 50,
     RESET_US = 1000,
     DISABLE_MS = 10,
