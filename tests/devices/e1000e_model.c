@@ -1,11 +1,8 @@
-/* e1000e_model.c: the 82574L and the 82540EM, from their datasheets: registers,
- * both kinds of receive descriptors, offloads, interrupts.
+/* e1000e_model.c: the 82574L and the 82540EM, from their datasheets: registers, both kinds of receive descriptors, offloads, interrupts.
  *
- * Variants (flags): 1: an 82540EM (legacy receive descriptors, one queue, INTx:
- * vector 0 fires when the line goes up). 2: MPC does not go back to 0 when it
- * is read, as QEMU's. 4: a 100 Mbit/s link. 8: a CRC error is delivered as a
- * receive error (RXE). 16: the reset never ends. 32: no MAC address. 64: the
- * link partner takes no pause frames.
+ * Variants (flags): 1: an 82540EM (legacy receive descriptors, one queue, INTx: vector 0 fires when the line goes up). 2: MPC does not go back to 0 when it
+ * is read, as QEMU's. 4: a 100 Mbit/s link. 8: a CRC error is delivered as a receive error (RXE). 16: the reset never ends. 32: no MAC address.
+ * 64: the link partner takes no pause frames.
  *
  * Thread safety: as model.h says.
  */
@@ -150,8 +147,7 @@ static uint64_t reg_read(struct model *m, uint32_t bar, uint64_t offset, uint32_
         return m->flags & STUCK ? v | E1_CTRL_RST : v;
     case E1_IMS:
         return e->ims;
-    case E1_ICR: /* 10.2.4.1: not cleared when nothing that is not masked is there
-                */
+    case E1_ICR: /* 10.2.4: not cleared when only masked causes are there */
         v = e->icr;
         if (legacy(e) || e->ims == 0 || e->icr & e->ims)
             e->icr = 0;
@@ -345,8 +341,7 @@ static void send(struct e1000e *e, unsigned queue)
     if (first & E1_TXD_TSE) {
         tx.mss = (uint16_t)(context[1] >> 48);
         tx.hdr_len = context[1] >> 40 & 0xff;
-        /* The fields say the same twice; a device would do strange things where
-     * they differ. */
+        /* The fields say the same twice; a device would do strange things where they differ. */
         if (!(context[1] & E1_TXC_TSE) || (context[1] & 0xfffff) != len - tx.hdr_len || tx.mss == 0)
             return;
     }

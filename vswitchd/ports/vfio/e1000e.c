@@ -1,5 +1,4 @@
-/* e1000e.c: Intel 82574L and 82540EM: receive, transmit, interrupts, link,
- * counters; see e1000e.h. */
+/* e1000e.c: Intel 82574L and 82540EM: receive, transmit, interrupts; see e1000e.h. */
 #include "e1000e.h"
 
 #include <unistd.h>
@@ -11,17 +10,14 @@ enum {
     RX_PARTS = 9,  /* descriptors of one frame at most: 16 KB, what the devices take */
     RX_LOOK = 256, /* frames looked at in one turn, bad ones included */
     RX_AHEAD = 4,  /* frames whose bytes are on their way into the cache */
-    RX_CUT = 0,    /* q->own: the rest of a frame that had no end in sight is being
-                   skipped */
+    RX_CUT = 0,    /* q->own: the rest of a frame without an end is being skipped */
     MIN_MSS = 64,  /* of what the device segments */
     NO_DROP = -1,  /* enum vs_drop starts at 0 */
     ETH_TAG = 0x8100,
     ETH_OUTER_TAG = 0x88a8,
 };
 
-/* ---- receive
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- receive ---------------------------------------------------------------------------------------------------- */
 
 struct part {
     uint32_t status, len;
@@ -53,8 +49,7 @@ static inline int rx_judge(const struct vs_nic *nic, uint32_t status, uint32_t l
     return VS_UNLIKELY(len > nic->max_frame) ? VS_DROP_RX_OVERSIZE : NO_DROP;
 }
 
-/* 7.1.10: the L4 checksum was looked at, and neither it nor that of IPv4 is
- * wrong. */
+/* 7.1: the L4 checksum was looked at, and neither it nor that of IPv4 is wrong. */
 static inline uint8_t rx_csum(uint32_t status)
 {
     bool looked = (status & (E1_RXD_TCPCS | E1_RXD_UDPCS)) && !(status & E1_RXD_IXSM);
@@ -70,8 +65,7 @@ static void rx_repost(struct vs_nic_rxq *q, unsigned n)
     }
 }
 
-/* Hand out a frame of n parts that all are there. All fresh buffers are taken
- * first: -1 and nothing done when there are not as many. */
+/* Hand out a frame of n parts that all are there. All fresh buffers are taken first: -1 and nothing done when there are not as many. */
 static int rx_chain(struct vs_nic_rxq *q, struct vs_packet *p, const struct part *parts, unsigned n,
                     struct vs_port_counters *c)
 {
@@ -100,8 +94,7 @@ static int rx_chain(struct vs_nic_rxq *q, struct vs_packet *p, const struct part
     return 0;
 }
 
-/* A frame of several descriptors. 1: packet filled; 0: dropped, or a piece of
- * one skipped; -1: wait for the rest. */
+/* A frame of several descriptors. 1: packet filled; 0: dropped, or a piece of one skipped; -1: wait for the rest. */
 static int rx_several(struct vs_nic_rxq *q, struct vs_packet *p, struct vs_port_counters *c, bool legacy)
 {
     struct part parts[RX_PARTS];
@@ -116,7 +109,7 @@ static int rx_several(struct vs_nic_rxq *q, struct vs_packet *p, struct vs_port_
             break;
         }
         whole = (parts[n].status & E1_RXD_EOP) != 0;
-        /* 7.1.4: every buffer but the last is filled. */
+        /* 7.1: every buffer but the last is filled. */
         full &= whole ? parts[n].len != 0 && parts[n].len <= q->buffer : parts[n].len == q->buffer;
         len += parts[n].len;
     }
@@ -194,14 +187,10 @@ static int rx_pending(struct vs_nic_rxq *q)
     return (rx_read(q, q->next, vs_e1000e_of(q->nic)->legacy).status & E1_RXD_DD) != 0;
 }
 
-/* ---- transmit
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- transmit --------------------------------------------------------------------------------------------------- */
 
-/* Where the IP header of a packet with a partial checksum is, when it is one
- * that all models of the device can finish: TCP or UDP right behind IP without
- * IPv6 extensions, and one tag, or 802.1ad's pair (QEMU looks at the headers
- * itself). Else 0: software does it. */
+/* Where the IP header of a packet with a partial checksum is, when it is one that all models of the device can finish: TCP or UDP right
+ * behind IP without IPv6 extensions, and one tag, or 802.1ad's pair (QEMU looks at the headers itself). Else 0: software does it. */
 static uint32_t find_ip(const struct vs_packet *p)
 {
     if (p->head_len < 14 + 8)
@@ -224,8 +213,7 @@ static uint32_t find_ip(const struct vs_packet *p)
     return (type == 0x0800 || type == 0x86dd) && end == p->csum_start && field ? l3 : 0;
 }
 
-/* Is there something to be done to the packet that the device cannot do, though
- * vs_nic_needs_software says it could? */
+/* Is there something to be done to the packet that the device cannot do, though vs_nic_needs_software says it could? */
 static bool tx_beyond(const struct vs_nic *nic, const struct vs_packet *p)
 {
     if (vs_nic_needs_software(nic, p))
@@ -251,8 +239,7 @@ static inline uint8_t *frame_bytes(const struct vs_nic_frame *f)
     return vs_dma.base + (f->frag[0].iova - vs_dma.iova);
 }
 
-/* 7.2.4: lengths and the IP checksum are 0 and are filled in for each segment;
- * the sum of the pseudo header is without the length. */
+/* 7.2: lengths and the IP checksum are 0 and are filled in for each segment; the sum of the pseudo header is without the length. */
 static void tx_blank(uint8_t *frame, const struct vs_packet *p, uint32_t l3, bool v4)
 {
     vs_put_be16(frame + l3 + (v4 ? 2 : 4), 0);
@@ -262,8 +249,7 @@ static void tx_blank(uint8_t *frame, const struct vs_packet *p, uint32_t l3, boo
     vs_put_be16(frame + p->csum_start + p->csum_offset, (uint16_t)((sum & 0xffff) + (sum >> 16)));
 }
 
-/* Put the context descriptor (7.2.3) that the offloads of p need. Returns the
- * fields that its data descriptors have more. */
+/* Put the context descriptor (7.2) that the offloads of p need. Returns the fields that its data descriptors have more. */
 static uint64_t tx_context(struct vs_nic_txq *q, const struct vs_nic_frame *f, const struct vs_packet *p)
 {
     uint64_t l3 = find_ip(p), start = p->csum_start, popts = E1_TXP_TXSM, command = 0;
@@ -345,9 +331,7 @@ static void tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_p
     vs_nic_transmit(q, pkts + first, n - first, c, tx_put, tx_clean, tx_kick);
 }
 
-/* ---- interrupts
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- interrupts ------------------------------------------------------------------------------------------------- */
 
 static void irq_enable(struct vs_nic_rxq *q, bool on)
 {
@@ -366,14 +350,14 @@ static void irq_enable(struct vs_nic_rxq *q, bool on)
         vs_e1000e_write(nic, E1_IMS, E1_INT_RX | own);
 }
 
-/* One vector for all: a cause that was meant for a sleeping core is handed on
- * to it, and the kernel lets the next one through. */
+/* One vector for all: a cause that was meant for a sleeping core is handed on to it, and the kernel lets the next one through. */
 static void irq_shared(const struct vs_nic *nic)
 {
     const uint64_t one = 1;
-    uint32_t armed = vs_e1000e_read(nic, E1_IMS);
     ssize_t done = 0;
-    if (vs_e1000e_causes(nic) & armed & (E1_INT_RX | E1_INT_RXQ0) && nic->rxq[0].fd >= 0)
+    /* IMS after ICR: a core that arms in between is woken for nothing, not forgotten. */
+    uint32_t causes = vs_e1000e_causes(nic), armed = vs_e1000e_read(nic, E1_IMS);
+    if (causes & armed & (E1_INT_RX | E1_INT_RXQ0) && nic->rxq[0].fd >= 0)
         done = write(nic->rxq[0].fd, &one, sizeof one);
     if (nic->unmask_fd >= 0)
         done = write(nic->unmask_fd, &one, sizeof one);
@@ -383,8 +367,8 @@ static void irq_shared(const struct vs_nic *nic)
 static int irq(struct vs_nic *nic)
 {
     struct vs_e1000e *e = vs_e1000e_of(nic);
-    if (nic->config.n_vectors > 1) { /* EIAC masked it when it came. ICR is not
-                                      read: that would take the cores' causes */
+    if (nic->config.n_vectors > 1) {
+        /* EIAC masked it when it came. ICR is not read: that would take the causes of the cores. */
         vs_e1000e_write(nic, E1_ICR, E1_INT_OTHERS);
         vs_e1000e_write(nic, E1_IMS, E1_INT_OTHER | E1_INT_LSC);
     } else if (nic->config.n_vectors == 1) {

@@ -1,18 +1,14 @@
-/* e1000e.h: what the two halves of the e1000e driver share: e1000e.c moves
- * packets, e1000e_start.c sets the device up and takes it down. C only.
+/* e1000e.h: what the parts of the e1000e driver share: e1000e.c moves packets, e1000e_start.c sets the device up and takes it down, e1000e_link.c has
+ * the PHY, the link and the counters. C only.
  *
- * How it works: one driver for two families with the same registers. 82574L,
- * 82574LA, 82583V: PCIe, extended receive descriptors, TSO; the first two with
- * two queues each way, RSS and MSI-X. 82540EM, 82545EM: PCI, legacy receive
- * descriptors, one queue, INTx. Left out on purpose: 82571 to 82573 (serdes
- * ports, shared EEPROM, ASPM errata) and the PCH parts (I217 to I219: firmware,
- * ULP and K1 workarounds at every turn).
+ * How it works: one driver for two families with the same registers. 82574L, 82574LA, 82583V: PCIe, extended receive descriptors, TSO; the
+ * first two with two queues each way, RSS and MSI-X. 82540EM, 82545EM: PCI, legacy receive descriptors, one queue, INTx. Left out on purpose: 82571 to
+ * 82573 (serdes ports, shared EEPROM, ASPM errata) and the PCH parts (I217 to I219: firmware, ULP and K1 workarounds at every turn).
  *
- * One vector (INTx, MSI) serves the first receive queue and the link: reading
- * ICR lets the line go. A second queue has then nothing to wake its core, which
- * goes on polling.
+ * One vector (INTx, MSI) serves the first receive queue and the link: reading ICR lets the line go. A second queue has then nothing to
+ * wake its core, which goes on polling.
  *
- * Thread safety: as nic.h says. `ims` and `rctl` are the control thread's.
+ * Thread safety: as nic.h says. what struct vs_e1000e has of its own is the control thread's but for `legacy`.
  */
 #ifndef VS_E1000E_H
 #define VS_E1000E_H
@@ -24,7 +20,7 @@ struct vs_e1000e {
     struct vs_nic nic;
     bool legacy; /* 8254x */
     uint32_t rctl;
-    uint32_t seen;   /* STATUS when vs_e1000e's irq looked last */
+    uint32_t seen;   /* STATUS when irq looked last */
     uint32_t was_up; /* when link looked last */
     uint32_t missed; /* MPC when stats looked last: QEMU's does not go back to 0 */
 };

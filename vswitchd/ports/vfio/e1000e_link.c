@@ -3,12 +3,9 @@
 
 #include <errno.h>
 
-/* ---- PHY
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- PHY -------------------------------------------------------------------------------------------------------- */
 
-/* The management firmware talks to the same PHY. Not granted: go on, it is idle
- * for all that we can know. */
+/* The management firmware talks to the same PHY. Not granted: go on, it is idle for all that we can know. */
 void vs_e1000e_own_mdio(struct vs_nic *nic, bool own)
 {
     if (vs_e1000e_of(nic)->legacy)
@@ -38,8 +35,7 @@ static uint32_t wanted_pause(const struct vs_nic *nic)
     return wanted != 0 ? wanted : both;
 }
 
-/* Wake the PHY (a kernel driver may have put it to sleep), and advertise pause
- * frames (IEEE 802.3, 28B.2). */
+/* Wake the PHY (a kernel driver may have put it to sleep), and advertise pause frames (IEEE 802.3, 28B.2). */
 void vs_e1000e_start_phy(struct vs_nic *nic)
 {
     vs_e1000e_own_mdio(nic, true);
@@ -87,9 +83,7 @@ static void agree_on_pause(struct vs_nic *nic)
     vs_e1000e_set_pause(nic, pause & wanted_pause(nic));
 }
 
-/* ---- link and counters
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- link and counters ------------------------------------------------------------------------------------------ */
 
 void vs_e1000e_link(struct vs_nic *nic, struct vs_nic_link *link)
 {
@@ -119,8 +113,7 @@ static uint64_t count64(const struct vs_nic *nic, uint32_t low)
     return v | (uint64_t)vs_e1000e_read(nic, low + 4) << 32;
 }
 
-/* The datasheet's counter starts at 0 again when it was read; QEMU's goes on. A
- * second read tells which. */
+/* The datasheet's counter starts at 0 again when it was read; QEMU's goes on. A second read tells which. */
 static uint64_t count_missed(struct vs_e1000e *e)
 {
     uint32_t v = vs_e1000e_read(&e->nic, E1_MPC), again = vs_e1000e_read(&e->nic, E1_MPC), last = e->missed;
@@ -140,8 +133,7 @@ void vs_e1000e_stats(struct vs_nic *nic, struct vs_nic_stats *s)
     s->tx_packets += vs_e1000e_read(nic, E1_GPTC);
     s->rx_bytes += count64(nic, E1_GORCL);
     s->tx_bytes += count64(nic, E1_GOTCL);
-    /* QEMU's good ones are copies of the totals, which must go back to 0 with
-   * them. */
+    /* QEMU's good ones are copies of the totals, which must go back to 0 with them. */
     (void)vs_e1000e_read(nic, E1_TPR);
     (void)vs_e1000e_read(nic, E1_TPT);
     (void)count64(nic, E1_TORL);

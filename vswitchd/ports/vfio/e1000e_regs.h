@@ -1,10 +1,7 @@
-/* e1000e_regs.h: registers and descriptors of Intel's 82574L, 82583V and of the
- * 8254x before them, as far as the driver touches them. C only.
+/* e1000e_regs.h: registers and descriptors of Intel's 82574L, 82583V and of the 8254x before them, as far as the driver touches them. C only.
  *
- * How it works: section numbers are those of the 82574 datasheet (chapter 7:
- * receive and transmit, chapter 10: registers); the 8254x software developer's
- * manual has the same registers in its chapter 13. The second queue's registers
- * stand E1_QUEUE_STEP behind the first's.
+ * How it works: section numbers are those of the 82574 datasheet (chapter 7: receive and transmit, chapter 10: registers); the 8254x software
+ * developer's manual has the same registers in its chapter 13. The second queue's registers stand E1_QUEUE_STEP behind the first's.
  *
  * Thread safety: constants only.
  */
@@ -120,7 +117,7 @@ enum {
 #define E1_FCRTL_XONE (1u << 31)
 #define E1_RAH_AV (1u << 31)
 
-/* MDIC, 10.2.2.7, and the PHY's registers (IEEE 802.3, 22.2.4). */
+/* MDIC (10.2.2) and the PHY's registers (IEEE 802.3, 22.2.4). */
 enum {
     E1_MDIC_REG_SHIFT = 16,
     E1_MDIC_PHY_1 = 1 << 21,
@@ -188,9 +185,8 @@ enum {
     E1_TXDCTL_THRESHOLDS = 31 | 1 << 8 | 1 << 16 | 1 << 22 | 1 << 24,
 };
 
-/* Receive descriptors, 7.1: the second word, as written back. Extended: status
- * and errors in 31:0, length in 47:32. Legacy: length in 15:0, status in 39:32,
- * errors in 47:40. Status and errors have the same bits in both. */
+/* Receive descriptors, 7.1: the second word, as written back. Extended: status and errors in 31:0, length in 47:32. Legacy: length in
+ * 15:0, status in 39:32, errors in 47:40. Status and errors have the same bits in both. */
 enum {
     E1_RXD_DD = 1 << 0,
     E1_RXD_EOP = 1 << 1,
@@ -208,8 +204,7 @@ enum {
 #define E1_RXD_RXE (1u << 31)
 #define E1_RXD_ERRORS (E1_RXD_CE | E1_RXD_SE | E1_RXD_SEQ | E1_RXD_CXE | E1_RXD_RXE)
 
-/* Transmit descriptors, 7.2: context and data descriptors, in the second word.
- * DD in bit 32. */
+/* Transmit descriptors, 7.2: context and data descriptors, in the second word. DD in bit 32. */
 enum {
     E1_TXD_DATA = 1 << 20,
     E1_TXD_EOP = 1 << 24,

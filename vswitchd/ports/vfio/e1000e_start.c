@@ -1,5 +1,4 @@
-/* e1000e_start.c: Intel 82574L and 82540EM: reset, identity, filters, rings; see
- * e1000e.h. */
+/* e1000e_start.c: Intel 82574L and 82540EM: reset, identity, filters, rings; see e1000e.h. */
 #include "e1000e.h"
 
 #include <errno.h>
@@ -8,9 +7,8 @@ enum {
     MAX_MTU = 9234 - 4 - 14 - 8, /* the longest frame is 9,234 bytes with FCS */
     MIN_DESC = 64,
     MAX_DESC = 4096,
-    DESC_MULTIPLE = 8,    /* 10.2.5.6: rings are multiples of 128 bytes */
-    LINK_IRQ_RATE = 4000, /* x 256 ns between two interrupts of the last vector:
-                           overruns raise it too */
+    DESC_MULTIPLE = 8,    /* rings are multiples of 128 bytes */
+    LINK_IRQ_RATE = 4000, /* x 256 ns between two of the last vector: overruns raise it too */
 };
 
 static const struct kind {
@@ -32,17 +30,14 @@ static const struct kind *kind_of(const struct vs_nic *nic)
 uint32_t vs_e1000e_causes(const struct vs_nic *nic)
 {
     uint32_t causes = vs_e1000e_read(nic, E1_ICR);
-    vs_e1000e_write(nic, E1_ICR, causes); /* 10.2.4.1: there are cases in which the read does not clear */
+    vs_e1000e_write(nic, E1_ICR, causes); /* 10.2.4: there are cases in which the read does not clear */
     return causes;
 }
 
-/* ---- reset
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- reset ------------------------------------------------------------------------------------------------------ */
 
-/* 4.2.1 and 3.1.3.10: no DMA and no interrupt any more; all registers as after
- * power on, but the PHY goes on. QEMU 7.2 resets next to nothing, so whatever
- * matters is set in vs_e1000e_start. */
+/* No DMA and no interrupt any more; all registers as after power on, but the PHY goes on. QEMU 7.2 resets next to
+ * nothing, so whatever matters is set in vs_e1000e_start. */
 static int reset(struct vs_nic *nic)
 {
     const struct vs_bar *bar = &nic->env.bars[0];
@@ -64,8 +59,7 @@ static int reset(struct vs_nic *nic)
     int rc = vs_nic_wait(bar, E1_CTRL, E1_CTRL_RST, 0, 10);
     vs_e1000e_own_mdio(nic, false);
     if (rc == 0 && k->legacy)
-        vs_nic_sleep_us(5000); /* it reads its EEPROM; the 8254x have no bit that
-                              says when it is done */
+        vs_nic_sleep_us(5000); /* reads its EEPROM: the 8254x have no bit for when that is done */
     else if (rc == 0)
         rc = vs_nic_wait(bar, E1_EECD, E1_EECD_AUTO_RD, E1_EECD_AUTO_RD, 20);
     if (rc < 0)
@@ -107,20 +101,16 @@ int vs_e1000e_probe(struct vs_nic *nic)
     i->max_mtu = MAX_MTU;
     i->features = VS_NIC_F_RX_CSUM | VS_NIC_F_TX_CSUM | VS_NIC_F_PROMISC | VS_NIC_F_ALLMULTI |
                   VS_NIC_F_SET_MAC | VS_NIC_F_FLOW_CONTROL | VS_NIC_F_LINK_IRQ;
-    if (!k->legacy) /* the 8254x have it too, with errata: what they gain is not
-                     worth the workarounds */
+    if (!k->legacy) /* the 8254x have it too, with errata */
         i->features |= VS_NIC_F_TSO4 | VS_NIC_F_TSO6;
     if (k->queues > 1)
         i->features |= VS_NIC_F_RSS;
     return 0;
 }
 
-/* ---- start and stop
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- start and stop --------------------------------------------------------------------------------------------- */
 
-/* Bits that Intel wants to be set in the PCIe parts: errata (82574
- * specification update), and descriptors counted one by one. */
+/* Bits that Intel wants to be set in the PCIe parts: errata (82574 specification update), and descriptors counted one by one. */
 static void set_chip_bits(const struct vs_nic *nic)
 {
     vs_e1000e_change(nic, E1_CTRL, 1 << 29, 0);
@@ -141,8 +131,7 @@ static void set_filters(struct vs_nic *nic)
         vs_e1000e_write(nic, E1_MTA + 4 * i, 0);
 }
 
-/* 3.2: XOFF when the receive part of the packet memory has no room for one more
- * frame, XON soon below. */
+/* XOFF when the receive part of the packet memory has no room for one more frame, XON soon below. */
 static void set_flow_control(const struct vs_nic *nic)
 {
     uint32_t pause = nic->config.flow_control, memory = (vs_e1000e_read(nic, E1_PBA) & 0xffff) << 10;
@@ -157,8 +146,7 @@ static void set_flow_control(const struct vs_nic *nic)
     vs_e1000e_write(nic, E1_FCRTH, sends ? high : 0);
 }
 
-/* 7.1.2: the low seven bits of the hash choose an entry, whose bit 7 is the
- * queue. UDP is spread by its addresses alone. */
+/* 7.1: the low seven bits of the hash choose an entry, whose bit 7 is the queue. UDP is spread by its addresses alone. */
 static void set_rss(const struct vs_nic *nic)
 {
     bool on = nic->config.n_rxq > 1 && nic->use & VS_NIC_F_RSS;
@@ -196,8 +184,7 @@ static int start_receive(struct vs_nic *nic)
     uint32_t csum = nic->use & VS_NIC_F_RX_CSUM ? E1_RXCSUM_IPOFLD | E1_RXCSUM_TUOFLD : 0;
     vs_e1000e_write(nic, E1_RXCSUM, csum | (e->legacy ? 0 : E1_RXCSUM_PCSD));
     if (!e->legacy) {
-        /* Malformed IPv6 extension headers can hang the parser; ACK detection
-     * raises interrupts that nobody asked for. */
+        /* Malformed IPv6 extension headers can hang the parser; ACK detection raises interrupts that nobody asked for. */
         vs_e1000e_write(nic, E1_RFCTL,
                         E1_RFCTL_EXTEN | E1_RFCTL_ISCSI_DIS | E1_RFCTL_NFSW_DIS | E1_RFCTL_NFSR_DIS |
                             E1_RFCTL_ACK_DIS | E1_RFCTL_IPV6_EX_DIS | E1_RFCTL_NEW_IPV6_EXT_DIS);
@@ -223,8 +210,7 @@ static void start_transmit(struct vs_nic *nic)
     vs_e1000e_write(nic, E1_TCTL, E1_TCTL_EN | E1_TCTL_PSP | E1_TCTL_COLLISIONS | E1_TCTL_RTLC | both);
 }
 
-/* Vectors of the receive queues, then one for the rest (7.4.1.1). Masked and
- * cleared by the device when they are sent (EIAC). */
+/* Vectors of the receive queues, then one for the rest (7.4). Masked and cleared by the device when they are sent (EIAC). */
 static void start_interrupts(struct vs_nic *nic)
 {
     uint32_t vectors = nic->config.n_vectors, last = vectors > 0 ? vectors - 1 : 0, causes = E1_INT_OTHER;
@@ -257,8 +243,7 @@ int vs_e1000e_set_rx_mode(struct vs_nic *nic, uint32_t mode)
 {
     struct vs_e1000e *e = vs_e1000e_of(nic);
     uint32_t rctl = (e->rctl & ~(uint32_t)(E1_RCTL_UPE | E1_RCTL_MPE)) | rctl_mode(mode);
-    if (rctl != e->rctl) /* QEMU's 82540EM receives nothing for a second after
-                          each write */
+    if (rctl != e->rctl) /* QEMU's 82540EM receives nothing for a second after each write */
         vs_e1000e_write(nic, E1_RCTL, rctl);
     e->rctl = rctl;
     return 0;
@@ -290,8 +275,7 @@ int vs_e1000e_start(struct vs_nic *nic)
     e->missed = 0;
     struct vs_nic_stats before = {0};
     vs_e1000e_stats(nic, &before); /* what others counted */
-    /* Frames with two tags are longer than the 1,522 bytes that go without LPE.
-   */
+    /* Frames with two tags are longer than the 1,522 bytes that go without LPE. */
     e->rctl = E1_RCTL_EN | E1_RCTL_BAM | E1_RCTL_LPE | E1_RCTL_SECRC | rctl_mode(nic->config.rx_mode);
     vs_e1000e_write(nic, E1_RCTL, e->rctl);
     for (unsigned i = 0; i < nic->config.n_rxq; i++)
