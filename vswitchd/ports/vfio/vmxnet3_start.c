@@ -259,7 +259,7 @@ static int start(struct vs_nic *nic)
     struct vs_nic_stats before = {0};
     memset(v->rx_seen, 0, sizeof v->rx_seen);
     memset(v->tx_seen, 0, sizeof v->tx_seen);
-    stats(nic, &before); /* whatever it counted in another life */
+    stats(nic, &before);  /* whatever it counted in another life */
     if (c->n_vectors > 1) /* else it is a receive queue's too, whose core unmasks it */
         mask(nic, v->event_vector, false);
     return 0;
