@@ -201,7 +201,8 @@ static void run_queue(struct vmx_model *v, unsigned number)
     struct txq *q = &v->txq[number];
     uint32_t len = 0, first2 = 0, first3 = 0, parts = 0;
     bool bad = false;
-    for (uint32_t turns = 0; turns < q->ring.size && q->ring.next != q->ring.prod; turns++) {
+    for (uint32_t turns = 0; turns < q->ring.size && ((v->m.flags & EAGER) || q->ring.next != q->ring.prod);
+         turns++) {
         const struct vmx_desc *at = cell(v, &q->ring);
         if (at == NULL)
             return;

@@ -1,7 +1,7 @@
 /* vmxnet3_model.h: state of the model of vmxnet3, which its two files share.
  *
- * How it works: vmxnet3_model.c has registers, commands and the shared area, vmxnet3_engine.c rings and frames. It behaves as QEMU's model where the two can be told apart (what a command without shared area costs, pending interrupts, errors of frames that do not
- * fit), but uses all queues, and does what the real one does besides: flags of model_new choose it.
+ * How it works: vmxnet3_model.c has registers, commands and the shared area, vmxnet3_engine.c rings and frames. It behaves
+ * as QEMU's model where the two can be told apart (what a command without shared area costs, pending interrupts, errors of frames that do not fit), but uses all queues, and does what the real one does besides: flags of model_new choose it.
  *
  * Thread safety: the model's lock is held.
  */
@@ -19,6 +19,7 @@ enum {                   /* flags */
        OTHER_REV = 16,   /* knows revision 2 only */
        ACTIVE_MASK = 32, /* vectors do not mask themselves */
        SLOW = 64,        /* the last completion of a frame comes when the engine runs */
+       EAGER = 128,      /* sends by generations alone, without a doorbell */
        QUEUES = 8,
 };
 

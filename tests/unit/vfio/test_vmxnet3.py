@@ -14,7 +14,7 @@ from scapy.layers.vxlan import VXLAN
 from vswitchd.datapath.dp import ffi, lib
 
 # Flags of the model.
-SKIPS, EMPTIES, WANTS_PROD, REFUSES, OTHER_REVISION, ACTIVE_MASK, SLOW = (1 << i for i in range(7))
+SKIPS, EMPTIES, WANTS_PROD, REFUSES, OTHER_REVISION, ACTIVE_MASK, SLOW, EAGER = (1 << i for i in range(8))
 MAGIC = 0xBABEFEE1
 EVENTS, RX_QUEUE_ERROR, TX_QUEUE_ERROR = 696, 1, 2
 TX_DESCRIPTION, STATUS = 768, 80
@@ -216,6 +216,21 @@ def test_no_fault_by_any_command(nics: Any) -> None:
         nic.stop()
         nic.link()
         lib.vs_nic_irq(nic.handle)
+    assert not nic.faults
+
+
+def test_beside_an_engine_that_waits_for_no_doorbell(nics: Any) -> None:
+    """A frame of several descriptors is the device's all at once: what it takes while we write is whole."""
+    nic = nics("vmxnet3", EAGER)
+    nic.start(mtu=9000)
+    frames = [frame(8000 - i, i) for i in range(16)]
+    nic.thread(1)
+    for turn in range(60):
+        for data in frames:
+            nic.tx(data)
+        got = sent(nic)
+        assert got == frames, turn
+    nic.thread(0)
     assert not nic.faults
 
 
