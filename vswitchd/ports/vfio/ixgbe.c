@@ -371,7 +371,7 @@ static int ixgbe_irq(struct vs_nic *nic)
 static void ixgbe_link(struct vs_nic *nic, struct vs_nic_link *link)
 {
     const struct ixgbe *d = (const struct ixgbe *)nic;
-    static const uint32_t speeds[2][4] = {{10, 100, 1000, 10000}, {0, 5000, 0, 2500}};
+    static const uint32_t speeds[2][4] = {{0, 100, 1000, 10000}, {0, 5000, 0, 2500}};
     (void)ixgbe_read(nic, IXGBE_LINKS); /* the first read may tell of the past */
     uint32_t links = ixgbe_read(nic, IXGBE_LINKS);
     if (links == UINT32_MAX || !(links & IXGBE_LINKS_UP))

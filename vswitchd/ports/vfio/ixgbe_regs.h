@@ -146,6 +146,9 @@ enum {
     IXGBE_DMATXCTL_TE = 1,
     IXGBE_TDBAL = 0x06000, /* + 0x40 * queue, and those below */
     IXGBE_TDLEN = 0x06008,
+    IXGBE_DCA_TXCTRL = 0x0600C,
+    IXGBE_DCA_TXCTRL_DCA = 1 << 5,
+    IXGBE_DCA_TXCTRL_WRO = 1 << 11,
     IXGBE_TDH = 0x06010,
     IXGBE_TDT = 0x06018,
     IXGBE_TXDCTL = 0x06028,

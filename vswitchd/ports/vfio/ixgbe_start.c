@@ -274,6 +274,8 @@ static int start_txq(struct vs_nic *nic, struct vs_nic_txq *q)
     ixgbe_write(nic, txq_reg(q, IXGBE_TDH), 0);
     ixgbe_write(nic, txq_reg(q, IXGBE_TDT), 0);
     vs_mmio_write64_halves(ixgbe_bar(nic), txq_reg(q, IXGBE_TDWBAL), 0); /* no head write-back */
+    /* 8.2.3.11.2: no DCA, and "done" is not written ahead of what was read before. */
+    ixgbe_change(nic, txq_reg(q, IXGBE_DCA_TXCTRL), IXGBE_DCA_TXCTRL_DCA | IXGBE_DCA_TXCTRL_WRO, 0);
     /* WTHRESH 0: a descriptor that asks for it is written back at once. */
     ixgbe_write(nic, txq_reg(q, IXGBE_TXDCTL), IXGBE_TXDCTL_THRESHOLDS);
     ixgbe_change(nic, txq_reg(q, IXGBE_TXDCTL), 0, IXGBE_QUEUE_ENABLE);
@@ -315,8 +317,8 @@ static void init_interrupts(const struct vs_nic *nic)
         return;
     bool many = nic->config.n_vectors > 1, line = nic->unmask_fd >= 0;
     ixgbe_write(nic, IXGBE_GPIE,
-                IXGBE_GPIE_OCD | (line ? 0 : IXGBE_GPIE_EIAME) |
-                    (many ? IXGBE_GPIE_MSIX | IXGBE_GPIE_PBA : 0));
+                IXGBE_GPIE_OCD | (line ? 0 : IXGBE_GPIE_EIAME | IXGBE_GPIE_PBA) |
+                    (many ? IXGBE_GPIE_MSIX : 0));
     for (uint32_t i = 0; i < n; i += 2)
         ixgbe_write(nic, IXGBE_IVAR + 2 * i,
                     (i | IXGBE_IVAR_VALID) | (i + 1 < n ? (i + 1) | IXGBE_IVAR_VALID : 0) << 16);
