@@ -2,7 +2,7 @@
  *
  * Variants (flags): 1: an 82540EM (legacy receive descriptors, one queue, INTx: vector 0 fires when the line goes up). 2: MPC does not go back to 0 when it
  * is read, as QEMU's. 4: a 100 Mbit/s link. 8: a CRC error is delivered as a receive error (RXE). 16: the reset never ends. 32: no MAC address.
- * 64: the link partner takes no pause frames.
+ * 64: the link partner takes no pause frames. 128: transmit checksums as QEMU's model: it looks for the headers itself, and leaves alone what it does not find.
  *
  * Thread safety: as model.h says.
  */
@@ -20,6 +20,7 @@ enum {
     STUCK = 16,
     NO_MAC = 32,
     NO_PAUSE = 64,
+    PARSES = 128,
     BUFFER = 2048,
     QUEUES = 2,
     MAX_LONG = 16384,
@@ -326,6 +327,21 @@ static int receive(struct model *m, const uint8_t *frame, uint32_t len, const st
 
 /* ---- transmit (7.2) ---- */
 
+/* Where QEMU finds TCP or UDP: behind one tag, or 802.1ad's pair, and IP. 0: nowhere. */
+static uint32_t find_l4(const uint8_t *frame)
+{
+    uint32_t at = 12, type = (uint32_t)frame[12] << 8 | frame[13];
+    if (type == 0x88a8 && frame[16] == 0x81 && frame[17] == 0)
+        at += 4;
+    if (type == 0x88a8 || type == 0x8100)
+        at += 4;
+    type = (uint32_t)frame[at] << 8 | frame[at + 1];
+    at += 2;
+    uint32_t proto = type == 0x0800 ? frame[at + 9] : type == 0x86dd ? frame[at + 6] : 0;
+    uint32_t length = type == 0x0800 ? 4u * (frame[at] & 15) : 40;
+    return proto == 6 || proto == 17 ? at + length : 0;
+}
+
 static void send(struct e1000e *e, unsigned queue)
 {
     uint8_t *frame = e->tx[queue].bytes;
@@ -338,6 +354,8 @@ static void send(struct e1000e *e, unsigned queue)
     tx.csum_offset = (uint16_t)((context[0] >> 40 & 0xff) - tx.csum_start);
     tx.ip_csum = popts & E1_TXP_IXSM;
     tx.l4_csum = popts & E1_TXP_TXSM;
+    if (e->m.flags & PARSES && tx.l4_csum && find_l4(frame) != tx.csum_start)
+        tx.l4_csum = false;
     if (first & E1_TXD_TSE) {
         tx.mss = (uint16_t)(context[1] >> 48);
         tx.hdr_len = context[1] >> 40 & 0xff;

@@ -13,7 +13,7 @@ from fakes.nic_models import BIG, BUFFERS, CSUM_GOOD, ERROR, RINGS, Refused, for
 from vswitchd.datapath.dp import ffi, lib
 
 KIND = "e1000e"
-OLD, MPC_STAYS, SLOW, RXE, STUCK, NO_MAC, NO_PAUSE = 1, 2, 4, 8, 16, 32, 64
+OLD, MPC_STAYS, SLOW, RXE, STUCK, NO_MAC, NO_PAUSE, PARSES = 1, 2, 4, 8, 16, 32, 64, 128
 DD, EOP = 1, 2
 AUTO, PAUSE_RX, PAUSE_TX = 4, 1, 2
 
@@ -243,11 +243,11 @@ def test_odd_headers(nics: Any, name: str, version: int) -> None:
     """Completed whatever stands in front: by the device where every model of it can, else by software."""
     raw, whole, start, offset, head = partial("tcp", version, 0, bytes(3000))
     (raw, at), (whole, _) = ODD[name](raw, start), ODD[name](whole, start)
-    nic = nics(KIND)
+    nic = nics(KIND, PARSES)
     nic.start(mtu=9000)
     nic.tx(raw, csum=lib.VS_CSUM_PARTIAL, csum_start=at, csum_offset=offset)
     assert sent(nic) == [whole]
-    trains = []
+    trains, by_device = [], []
     for off in (0, ALL):
         nic.stop()
         nic.start(features_off=off)
@@ -258,7 +258,9 @@ def test_odd_headers(nics: Any, name: str, version: int) -> None:
             gso_type=gso, gso_size=1400, gso_hdr_len=head + at - start,
         )  # fmt: skip
         trains.append(sent(nic))
+        by_device.append(nic.stats().tx_packets)
     assert len(trains[0]) == 3
+    assert by_device == [1 if name == "802.1ad" else 3, 3]
     assert trains[0] == trains[1]
 
 
@@ -267,7 +269,7 @@ def test_checksum_in_a_tunnel(nics: Any) -> None:
     raw, _, start, _, _ = partial("udp", 4, 0, bytes(90))
     inner_raw, inner, inner_start, inner_offset, _ = partial("tcp", 4, 0, bytes(range(40)))
     outer = raw[: start + 8]
-    nic = nics(KIND)
+    nic = nics(KIND, PARSES)
     nic.start()
     at = len(outer) + 8 + inner_start
     nic.tx(outer + bytes(8) + inner_raw, csum=lib.VS_CSUM_PARTIAL, csum_start=at, csum_offset=inner_offset)

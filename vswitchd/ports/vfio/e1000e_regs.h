@@ -182,7 +182,8 @@ enum {
     E1_TCTL_RTLC = 1 << 24,
     E1_TCTL_MULR = 1 << 28,
     E1_TIPG_COPPER = 8 | 8 << 10 | 6 << 20,
-    E1_TXDCTL_THRESHOLDS = 31 | 1 << 8 | 1 << 16 | 1 << 22 | 1 << 24,
+    E1_TXDCTL_THRESHOLDS = 31 | 1 << 8 | 1 << 16 | 1 << 24,
+    E1_TXDCTL_COUNT = 1 << 22, /* PCIe parts: to be set, says Intel */
 };
 
 /* Receive descriptors, 7.1: the second word, as written back. Extended: status and errors in 31:0, length in 47:32. Legacy: length in

@@ -203,7 +203,8 @@ static void start_transmit(struct vs_nic *nic)
         vs_e1000e_write(nic, E1_TDLEN + at, q->size * (uint32_t)sizeof(struct vs_e1000e_desc));
         vs_e1000e_write(nic, E1_TDH + at, 0);
         vs_e1000e_write(nic, E1_TDT + at, 0);
-        vs_e1000e_write(nic, E1_TXDCTL + at, E1_TXDCTL_THRESHOLDS);
+        vs_e1000e_write(nic, E1_TXDCTL + at,
+                        E1_TXDCTL_THRESHOLDS | (vs_e1000e_of(nic)->legacy ? 0 : E1_TXDCTL_COUNT));
     }
     vs_e1000e_write(nic, E1_TIPG, E1_TIPG_COPPER);
     uint32_t both = vs_e1000e_of(nic)->legacy ? 0 : E1_TCTL_MULR;
