@@ -136,13 +136,14 @@ static int probe_queues(struct vs_virtio_net *v)
         vs_virtio_set_common16(nic, COMMON_QUEUE_SELECT, i);
         size[i] = vs_virtio_power_of_two(vs_virtio_common16(nic, COMMON_QUEUE_SIZE));
     }
-    if (n < 2 || v->max_pairs < 1 || v->max_pairs > 0x8000)
+    if (n < 2 || v->max_pairs < 1 || v->max_pairs >= 0x8000)
         return vs_nic_fail(nic, EIO, "the device says that it has %u queues in %u pairs", n, v->max_pairs);
     if (size[0] < VIRTIO_MIN_DESC || size[1] < VIRTIO_MIN_DESC)
         return vs_nic_fail(nic, EIO, "rings of %u and %u descriptors: at least %u are needed", size[0],
                            size[1], VIRTIO_MIN_DESC);
     struct vs_nic_info *info = &nic->info;
-    info->max_rxq = info->max_txq = (uint16_t)VS_MIN(v->max_pairs, n / 2);
+    /* COMMON_NUM_QUEUES does not bound it: in QEMU that is what the features of the driver before us made of it. */
+    info->max_rxq = info->max_txq = v->max_pairs;
     info->min_desc = info->desc_multiple = VIRTIO_MIN_DESC;
     info->max_desc = VS_MIN(size[0], size[1]);
     info->features = info_features(v->offered);
