@@ -88,6 +88,7 @@ class Kmsg:
         self.path = str(tmp_path / "kmsg")
         os.mkfifo(self.path)
         self.fd = os.open(self.path, os.O_RDWR)
+        self.sought = []
 
     def say(self, line):
         os.write(self.fd, b"4,1,1,-;" + line.encode() + b"\n")
@@ -96,7 +97,9 @@ class Kmsg:
 @pytest.fixture
 def kmsg(tmp_path, monkeypatch):
     kmsg = Kmsg(tmp_path)
-    monkeypatch.setattr(os, "lseek", lambda *args: 0)  # a pipe has no end to go to
+    monkeypatch.setattr(
+        os, "lseek", lambda fd, *where: kmsg.sought.append(where)
+    )  # a pipe has no end to go to
     yield kmsg
     os.close(kmsg.fd)
 
@@ -124,6 +127,7 @@ def test_fault_in_the_log_is_told_to_its_device(vfio, kmsg):
         device, other = vfio.open(ADDRESS), vfio.open(OTHER)
         watch.add(device)
         watch.add(other)
+        assert kmsg.sought == [(0, os.SEEK_END)]  # what the log says of earlier times is not ours
         kmsg.say(LINES[0][0])
         await heard.wait()
         watch.remove(device)
