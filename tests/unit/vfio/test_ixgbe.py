@@ -347,3 +347,49 @@ def test_reports_are_rare(nics: Any) -> None:
         assert len(nic.taken()) == 32
     assert not nic.drops()
     assert notes(nic) == []
+
+
+def test_context_changes(nics: Any) -> None:
+    """TCP, UDP and trains of the same headers in turn: each gets its own."""
+    nic = nics("ixgbe")
+    nic.start()
+    data, fields = train(0, 1000)
+    plain = {name: value for name, value in fields.items() if not name.startswith("gso")}
+    for _ in range(3):
+        for size, more in (
+            (0, {"csum_offset": 6}),
+            (0, {}),
+            (100, fields),
+            (200, fields | {"gso_size": 200}),
+        ):
+            nic.tx(data, **(plain | more))
+            sent = [out for _, out in nic.taken()]
+            assert len(sent) == (1000 // size if size else 1)
+            offset = 34 + (plain | more)["csum_offset"]
+            if not size:
+                want = data[34:offset] + bytes(2) + data[offset + 2 :]
+                start = int.from_bytes(data[offset : offset + 2], "big").to_bytes(2, "big")
+                assert int.from_bytes(sent[0][offset : offset + 2], "big") == csum(want + start)
+    assert notes(nic) == []
+
+
+def test_padding_is_zero(nics: Any) -> None:
+    """What is shorter than the device pads says nothing of the frames before it."""
+    nic = nics("ixgbe")
+    nic.start(tx_desc=64)
+    for _ in range(4):
+        nic.tx(*[b"\xff" * 1000] * 32)
+        nic.taken()
+        nic.tx(*[frame(14)] * 32)
+        assert {data for _, data in nic.taken()} == {frame(14) + bytes(46)}
+    assert notes(nic) == []
+
+
+def test_filter_changes_while_nothing_comes_in(nics: Any) -> None:
+    """FCTRL is written with the receive path held, and frames come again after that."""
+    nic = nics("ixgbe")
+    nic.start()
+    for mode in (0, lib.VS_NIC_RX_ALLMULTI, lib.VS_NIC_RX_PROMISC):
+        assert lib.vs_nic_set_rx_mode(nic.handle, mode) == 0
+        assert nic.receive(frame(60)) == 1
+    assert notes(nic) == []
