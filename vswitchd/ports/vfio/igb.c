@@ -11,7 +11,7 @@
 #include <errno.h>
 
 enum {
-    AHEAD = 4,     /* received packets whose first line is fetched ahead; 2 to 8 measured the same */
+    AHEAD = 4, /* received packets whose first line is fetched ahead: some 150 cycles, a line from memory */
     MAX_PARTS = 8, /* buffers of a frame: five hold the longest */
     MAX_L2 = 96,   /* where the walk over tags ends: MACLEN has 7 bits */
 };

@@ -1,7 +1,7 @@
 /* igb.h: what the parts of the igb driver share.
  *
  * How it works: igb.c has the identities, the vtable and the two hot functions, the same for physical and virtual functions, whose queues
- * differ in the place of their registers only. igb_start.c runs a physical function, igb_link.c has its PHY, link and counters, igb_vf.c all
+ * differ in the place of their registers only (igb_queues.c). igb_start.c runs a physical function, igb_link.c has its PHY, link and counters, igb_vf.c all
  * that is special to a virtual function, which asks its physical one for what it needs (mailbox).
  *
  * Thread safety: as nic.h says; `done` belongs to the holder of the transmit queue's lock.
