@@ -1,11 +1,12 @@
 """virtio devices: their queues, what they are refused for, and devices that break the rules of their rings."""
 
+import os
 import struct
 from typing import Any
 
 import pytest
 from fakes.nic_frames import flow, frame, sent
-from fakes.nic_models import BUFFERS, CSUM_GOOD, Refused
+from fakes.nic_models import BIG, BUFFERS, CSUM_GOOD, Refused
 from fakes.virtio_nic import KIND, RINGS, Model, ring
 
 from vswitchd.datapath.dp import ffi, lib
@@ -112,6 +113,30 @@ def test_no_receive_modes(nics: Any) -> None:
     assert lib.vs_nic_set_rx_mode(nic.handle, lib.VS_NIC_RX_PROMISC) < 0
     assert "receive modes" in nic.error
     assert nic.receive(frame(60)) == 1
+
+
+@RINGS
+def test_interrupt_line(nics: Any, rings: Model) -> None:
+    """INTx: no vectors are set, arming reads the ISR, so that the line falls, and unmasks it."""
+    nic = nics(KIND, int(rings), slot=0)
+    nic.fds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+    wake, unmask = nic.fds
+    assert lib.vs_nic_start(nic.handle, nic.config(n_vectors=1), BUFFERS + BIG, [wake], unmask) == 0
+    nic.link()
+    assert lib.vs_port_test_arm(nic.handle, 0) == 0
+    assert os.eventfd_read(unmask) == 1
+    nic.receive(frame(60))
+    nic.set_link(False)
+    assert [nic.models.model_irqs(nic.model, vector) for vector in range(3)] == [0, 0, 0]
+    assert lib.vs_port_test_arm(nic.handle, 0) == 1
+    isr = nic.env.virtio[3]
+    bar = nic.env.bars[isr.bar]
+    assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 0
+    nic.set_link(True)
+    lib.vs_nic_irq(nic.handle)
+    assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 0
+    nic.set_link(True)
+    assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 2
 
 
 def test_speed(nics: Any) -> None:
