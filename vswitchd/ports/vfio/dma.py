@@ -68,7 +68,7 @@ class DmaWindow:
         return sum(chunk.length for chunk in self._chunks.values())
 
     def attach(self, container: Container, address: str) -> None:
-        """Take a container in and map in it all that is backed. Raises VfioError and leaves all as it was.
+        """Take a container in and map in it all that is backed. Raises VfioError; the container is to be closed then.
 
         `address` is the device for whose sake, for the message.
         """
@@ -77,14 +77,9 @@ class DmaWindow:
             self._reserve(info.ranges)
         elif not window.inside(info.ranges, self.iova_base, self.size):
             raise self._out_of_reach(address, info.ranges)
-        try:
-            self._check_memlock(self.backed)
-            for chunk in self._chunks.values():
-                container.map(self.base + chunk.offset, self.iova_base + chunk.offset, chunk.length)
-        except errors.VfioError:
-            for chunk in self._chunks.values():
-                container.unmap(self.iova_base + chunk.offset, chunk.length)
-            raise
+        self._check_memlock(self.backed)
+        for chunk in self._chunks.values():
+            container.map(self.base + chunk.offset, self.iova_base + chunk.offset, chunk.length)
         self._containers.append(container)
 
     def check(self, container: Container, address: str) -> None:
