@@ -128,6 +128,16 @@ def test_link_vector_leaves_the_others(nics: Any) -> None:
     assert readable(nic.fds[0])
 
 
+def test_old_causes_wake_nobody(nics: Any) -> None:
+    """What came while the core polled is no reason to wake it afterwards."""
+    nic = nics(KIND)
+    nic.start(vectors=True)
+    nic.receive(frame(60))
+    assert nic.rx() == [frame(60)]
+    assert lib.vs_port_test_arm(nic.handle, 0) == 0
+    assert not readable(nic.fds[0])
+
+
 def test_device_errors(nics: Any) -> None:
     """Damaged frames are dropped by the device, or with a name."""
     nic = nics(KIND, RXE)

@@ -229,7 +229,6 @@ static void start_interrupts(struct vs_nic *nic)
     for (unsigned i = 1; vectors == 1 && i < nic->config.n_rxq; i++)
         nic->rxq[i].fd = -1; /* e1000e.h: nothing would wake its core */
     vs_e1000e_write(nic, E1_ITR, 0);
-    (void)vs_e1000e_causes(nic);
     if (vectors > 0)
         vs_e1000e_write(nic, E1_IMS, E1_INT_LSC | (vs_e1000e_of(nic)->legacy ? 0 : E1_INT_OTHER));
 }
