@@ -257,13 +257,12 @@ static unsigned choose_queue(const struct e1000e *e, const uint8_t *frame, uint3
 static uint32_t rx_status(const struct e1000e *e, const uint8_t *frame, uint32_t flags)
 {
     uint32_t s = E1_RXD_DD | E1_RXD_EOP;
-    bool udp = frame[23] == 17;
     if (flags & MODEL_RX_ERROR)
         s |= e->m.flags & RXE ? E1_RXD_RXE : E1_RXD_CE;
     if (!(get(e, E1_RXCSUM) & E1_RXCSUM_TUOFLD))
         return s | (legacy(e) ? E1_RXD_IXSM : 0);
-    if (flags & (MODEL_RX_CSUM_GOOD | MODEL_RX_CSUM_BAD))
-        s |= E1_RXD_IPCS | E1_RXD_TCPCS | (udp && !legacy(e) ? E1_RXD_UDPCS : 0);
+    if (flags & (MODEL_RX_CSUM_GOOD | MODEL_RX_CSUM_BAD)) /* so the frame has headers */
+        s |= E1_RXD_IPCS | E1_RXD_TCPCS | (frame[23] == 17 && !legacy(e) ? E1_RXD_UDPCS : 0);
     return s | (flags & MODEL_RX_CSUM_BAD ? E1_RXD_TCPE : 0);
 }
 
