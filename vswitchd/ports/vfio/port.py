@@ -14,7 +14,7 @@ from vswitchd.datapath.dp import ffi, lib
 from vswitchd.ports.base import PortConfig, PortEnv, PortError, PortStatus
 from vswitchd.ports.vfio import nic_status, options
 from vswitchd.ports.vfio.environment import environment
-from vswitchd.ports.vfio.errors import VfioError
+from vswitchd.ports.vfio.errors import Cause, VfioError
 from vswitchd.ports.vfio.hub import hub
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 _LOOK = 1.0
 """Seconds between looks at the link and for a device that has died."""
 _AGAIN = 5.0
-"""Seconds between attempts to open a device that is not there, or not free."""
+"""Seconds between attempts to open a device that is not there."""
+_AGAIN_SOON = 1.0
+"""The same when another process has it: a switch that was killed is gone in a moment."""
 
 
 class VfioPort:
@@ -47,6 +49,7 @@ class VfioPort:
         self._reading = -1
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._again = _AGAIN
         self.error = ""
         self.info: Any = ffi.new("struct vs_nic_info *")
         self.running: Any = ffi.new("struct vs_nic_config *")
@@ -71,6 +74,8 @@ class VfioPort:
         except PortError as error:
             self._close()
             self.error = str(error)
+            busy = isinstance(error, VfioError) and error.cause is Cause.BUSY
+            self._again = _AGAIN_SOON if busy else _AGAIN
             if self.error != before:
                 log.warning("port %s: %s", self.config.name, self.error)
         else:
@@ -210,7 +215,7 @@ class VfioPort:
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        wait, what = (_LOOK, self._tick) if self._device is not None else (_AGAIN, self._retry)
+        wait, what = (_LOOK, self._tick) if self._device is not None else (self._again, self._retry)
         self._timer = self._env.loop.call_later(wait, what)
 
     def _retry(self) -> None:
