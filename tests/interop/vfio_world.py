@@ -81,17 +81,18 @@ class Rig:
     cables: dict[str, Cable]
     tap: str
 
-    def add(self, name: str) -> None:
-        """Add the port of a NIC; `wait_link` or `wait_error` says how it went."""
-        slot = SLOTS[name]
-        queues = {"n_rxq": str(QUEUES[name])} if name in QUEUES else {}
-        self.add_port(name, slot.ofport, pci=slot.address, **queues)
+    def add(self, *names: str) -> None:
+        """Add the ports of NICs; `wait_link` or `wait_error` says how it went."""
+        words: list[str] = []
+        for name in names:
+            slot = SLOTS[name]
+            queues = {"n_rxq": str(QUEUES[name])} if name in QUEUES else {}
+            words += _port(name, slot.ofport, {"pci": slot.address, **queues})
+        self.switch.vsctl("--no-wait", *words[1:])
 
     def add_port(self, name: str, ofport: int, **options: str) -> None:
         """Add a port with these options."""
-        words = [f"options:{key}={value}" for key, value in options.items()]
-        set_words = ["--", "set", "Interface", name, "type=vfio", f"ofport_request={ofport}", *words]
-        self.switch.vsctl("--no-wait", "add-port", BRIDGE, name, *set_words)
+        self.switch.vsctl("--no-wait", *_port(name, ofport, options)[1:])
 
     def add_vf(self, name: str, ofport: int, mac: str) -> None:
         """Add the first of two VFs of the NIC that the guest's kernel drives."""
@@ -186,7 +187,8 @@ class Rig:
             while not over.is_set():
                 for name in names:
                     self.cables[name].send(frame)
-                over.wait(0.002)
+                    self.cables[name].drain()  # QEMU's main loop spins while a peer takes no more
+                over.wait(0.02)
 
         thread = threading.Thread(target=blow)
         thread.start()
@@ -195,6 +197,13 @@ class Rig:
         finally:
             over.set()
             thread.join()
+
+
+def _port(name: str, ofport: int, options: dict[str, str]) -> list[str]:
+    """Words of vsctl that add a port, after a separator."""
+    values = [f"options:{key}={value}" for key, value in options.items()]
+    words = ["--", "add-port", BRIDGE, name, "--", "set", "Interface", name, "type=vfio"]
+    return [*words, f"ofport_request={ofport}", *values]
 
 
 @contextmanager
@@ -221,15 +230,13 @@ def rig_of() -> Iterator[Rig]:
         cables = {nic.name: Cable(nic) for nic in nics if not nic.tap}
         for cable in cables.values():
             stack.callback(cable.close)
-        machine = Machine(megabytes=1024, iommu=True, hugepages=64)
+        machine = Machine(megabytes=1024, iommu=True, hugepages=128)
         switch = GuestSwitch(place, machine, [*CARRIERS, *nics])
         stack.callback(switch.close)
         rig = Rig(switch, cables, tap)
         rig.bind(*(name for name in SLOTS if name != KERNEL_DRIVEN), NO_NIC)
         switch.start()
         switch.add_bridge(BRIDGE, secure=True)
-        for name in SLOTS:
-            if name != KERNEL_DRIVEN:
-                rig.add(name)
+        rig.add(*(name for name in SLOTS if name != KERNEL_DRIVEN))
         switch.add_tap(BRIDGE, TAP, TAP_PORT)
         yield rig
