@@ -57,11 +57,13 @@ static bool next_desc(struct vmx_model *v, struct ring *r, struct vmx_desc *d, u
     return true;
 }
 
-static uint32_t checksum_flags(const uint8_t *frame, uint32_t flags)
+static uint32_t checksum_flags(const uint8_t *frame, uint32_t len, uint32_t flags)
 {
     uint32_t at = 12;
-    while (frame[at] == 0x81 && frame[at + 1] == 0)
+    while (at + 4 < len && frame[at] == 0x81 && frame[at + 1] == 0)
         at += 4;
+    if (at + 12 > len)
+        return 0;
     bool v4 = frame[at] == 8 && frame[at + 1] == 0;
     uint8_t proto = frame[at + (v4 ? 11 : 8)];
     return (v4 ? VMX_COMP_V4 | VMX_COMP_IPC : VMX_COMP_V6) |
@@ -140,7 +142,7 @@ static int deliver(struct vmx_model *v, unsigned number, const uint8_t *frame, u
         words[2] |= VMX_COMP_ERR;
     if ((v->features & VMX_F_RXCSUM) && (meta->flags & (MODEL_RX_CSUM_GOOD | MODEL_RX_CSUM_BAD))) {
         words[0] &= ~(uint32_t)VMX_COMP_CNC;
-        words[3] |= checksum_flags(frame, meta->flags);
+        words[3] |= checksum_flags(frame, len, meta->flags);
     }
     memcpy(q->held, words, sizeof q->held);
     q->holds = true;
