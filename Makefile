@@ -97,6 +97,7 @@ test-asan: $(TEST_READY) build
 
 bench: $(TEST_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)
+	@$(PY) tests/bench/nic_loop.py
 	@$(PY) tests/bench/openflow_flows.py 1000000
 
 check: $(TEST_READY)
