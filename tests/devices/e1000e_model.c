@@ -254,15 +254,16 @@ static unsigned choose_queue(const struct e1000e *e, const uint8_t *frame, uint3
     return hash != 0 ? e->m.bar[0].memory[E1_RETA + (hash & 127)] >> 7 : 0;
 }
 
-static uint32_t rx_status(const struct e1000e *e, const uint8_t *frame, uint32_t flags)
+static uint32_t rx_status(const struct e1000e *e, const uint8_t *frame, uint32_t len, uint32_t flags)
 {
     uint32_t s = E1_RXD_DD | E1_RXD_EOP;
+    bool udp = len > 23 && frame[23] == 17;
     if (flags & MODEL_RX_ERROR)
         s |= e->m.flags & RXE ? E1_RXD_RXE : E1_RXD_CE;
     if (!(get(e, E1_RXCSUM) & E1_RXCSUM_TUOFLD))
         return s | (legacy(e) ? E1_RXD_IXSM : 0);
-    if (flags & (MODEL_RX_CSUM_GOOD | MODEL_RX_CSUM_BAD)) /* so the frame has headers */
-        s |= E1_RXD_IPCS | E1_RXD_TCPCS | (frame[23] == 17 && !legacy(e) ? E1_RXD_UDPCS : 0);
+    if (flags & (MODEL_RX_CSUM_GOOD | MODEL_RX_CSUM_BAD))
+        s |= E1_RXD_IPCS | E1_RXD_TCPCS | (udp && !legacy(e) ? E1_RXD_UDPCS : 0);
     return s | (flags & MODEL_RX_CSUM_BAD ? E1_RXD_TCPE : 0);
 }
 
@@ -311,8 +312,8 @@ static int receive(struct model *m, const uint8_t *frame, uint32_t len, const st
         uint32_t bytes = done >= len ? 0 : len - done < part ? len - done : part; /* the FCS is anything */
         model_dma_read(m, ring + 16 * head, &address, 8);
         model_dma_write(m, address, frame + done, bytes);
-        write_back(e, ring + 16 * head, done + part == total ? rx_status(e, frame, meta->flags) : E1_RXD_DD,
-                   part);
+        write_back(e, ring + 16 * head,
+                   done + part == total ? rx_status(e, frame, len, meta->flags) : E1_RXD_DD, part);
         head = (head + 1) % size;
     }
     set(e, E1_RDH + at, head);
