@@ -3,7 +3,7 @@
 import csv
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -66,10 +66,15 @@ def text(samples: Sequence[Sample], *, peer: str = "ovs") -> str:
                     str(len(mine)),
                 )
             )
-    widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+    return align(rows, left={0, 2})
+
+
+def align(rows: Sequence[Sequence[str]], *, left: Container[int]) -> str:
+    """Lines of a table whose first row is the heads; columns `left` begin at the left."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.ljust(width) if at in {0, 2} else cell.rjust(width)
+            cell.ljust(width) if at in left else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
