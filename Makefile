@@ -25,7 +25,8 @@ ASAN_TESTS := $(addprefix tests/unit/,datapath kernel vfio vhostuser daemon/test
   testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ovs_ofctl_groups.py ryu.py faucet.py chaos_controller.py chaos_kernel.py \
   daemon_qos.py of13_5_actions.py of13_5_groups.py of13_ext_bundles.py) \
   $(addprefix --ignore=tests/,$(addprefix fuzz/test_fuzz_,parse.py vring.py offload.py) \
-  unit/datapath/test_token_rates.py $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
+  $(addprefix malformed/test_openflow_,bytes.py text.py) unit/datapath/test_token_rates.py \
+  $(addprefix unit/vhostuser/test_,vhostuser_races.py iotlb_races.py offload_one_copy.py vhostuser_deaths.py))
 C_FILES := $(shell find vswitchd tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
 
 .PHONY: run test build peers pytest test-asan bench check format clean
