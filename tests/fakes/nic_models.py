@@ -172,6 +172,8 @@ class Nic:
         config = self.config(**changed)
         if vectors:
             config.n_vectors = 1 if vectors == 1 and vectors is not True else config.n_rxq + 1
+            for fd in self.fds:
+                os.close(fd)
             self.fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(config.n_vectors)]
             for number, fd in enumerate(self.fds):
                 self.models.model_set_vector(self.model, number, fd)
