@@ -241,8 +241,8 @@ def test_killed_under_traffic(rig: Rig) -> None:
 def test_virtual_function(rig: Rig) -> None:
     """The guest's kernel drives an igb, and one of its VFs is our port: what is for the VF's address comes by it."""
     rig.add_vf("vf0", VF_PORT, VF_MAC)
-    rig.wait_link("vf0")
     try:
+        rig.wait_link("vf0")
         rig.connect(
             f"in_port={VF_PORT} actions=output:{SLOTS['e0'].ofport}",
             f"in_port={SLOTS['e0'].ofport} actions=output:{VF_PORT}",

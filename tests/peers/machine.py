@@ -94,6 +94,8 @@ class Machine:
         argv += ["-chardev", f"socket,id=agent,path={directory / name}.agent,server=on,wait=off"]
         argv += ["-device", "virtserialport,bus=serial.0,chardev=agent,name=agent"]
         if self.hostroot:
+            # QEMU maps BARs of virtual functions in the first 4 GB, also where they are above: nothing may be.
+            argv += ["-global", "q35-pcihost.pci-hole64-size=0"]
             argv += ["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"]
             argv += ["-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot"]
         if self.forward:
