@@ -12,7 +12,7 @@ TEST_READY := $(VENV)/.ready-test
 STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
-# Files side by side, tests with peers one after the other: tests/conftest.py.
+# Files side by side, emulated guests one after the other: tests/conftest.py.
 TOGETHER := -n 2 --dist loadscope
 ASAN_TREE := build/asan-tree
 # The sanitizer run takes what runs our C, with guests (testpmd, QEMU), hosts and controllers as peers. Left out is what runs no C of ours,

@@ -4,22 +4,42 @@ from typing import Any
 
 import pytest
 
-ALONE = ("tests/interop/", "tests/stress/")
-"""Folders whose tests use what is there once (huge pages, cores, names of devices)."""
-ASIDE = tuple(f"tests/interop/test_{name}" for name in ("of13_", "codec_", "ryu_recorded", "vsofctl_replace"))
-"""Tests in there that do not: they bring a network namespace of their own, or start no switch."""
+CHAINS = {
+    "guests": tuple(f"tests/interop/test_{name}" for name in ("vfio_", "qemu", "kill9_guest")),
+    "testpmd": ("tests/interop/test_testpmd",),
+}
+"""Tests one after the other, for they take much of what is there once: cores for emulation, memory, huge pages."""
+SLOW = ("tests/interop/", "tests/stress/")
+"""Folders of tests that wait more than they compute. They bring names of their own, so their files run side by side."""
+
+
+def _chain(nodeid: str) -> str | None:
+    return next((name for name, files in CHAINS.items() if nodeid.startswith(files)), None)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Chains come first, in their order: they end last. What is short fills the gaps at the end."""
+    if (chain := _chain(item.nodeid)) is not None:
+        return list(CHAINS).index(chain)
+    return len(CHAINS) + (not item.nodeid.startswith(SLOW))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what takes longest first, where tests run side by side."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Say which tests stay together on one of pytest-xdist's workers."""
+    """Say which tests stay together on one of pytest-xdist's workers: a chain, or a file. They start in their order."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            alone = nodeid.startswith(ALONE) and not nodeid.startswith(ASIDE)
-            return "peers" if alone else nodeid.partition("::")[0]
+            return _chain(nodeid) or nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False
     return Together(config, log)
 
 
