@@ -225,3 +225,21 @@ def test_dead_device(box: Box) -> None:
     box.nics[0].pull(gone=False)
     port._retry()
     assert port.status().link_up
+
+
+def test_reset_before_dma(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed switch left running is reset before it may write to memory again."""
+    masters: list[bool] = []
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def vs_nic_probe(self, *words: Any) -> Any:
+            masters.append(device(box).bus_master)
+            return lib.vs_nic_probe(*words)
+
+    monkeypatch.setattr(ports, "lib", Spy())
+    assert box.add().status().link_up
+    assert masters == [False]
+    assert device(box).bus_master

@@ -101,9 +101,7 @@ class VfioPort:
         env = environment(device, ffi.string(name).decode())
         if lib.vs_nic_attach(self.handle, name, env) < 0:
             raise PortError(f"{device.address}: the port still runs")
-        device.set_bus_master(
-            True
-        )  # a reset may write to memory that nobody mapped: that faults, and harms nobody
+        # Bus mastering is still off: what a killed switch left running is reset before it may write to memory that is ours now.
         if lib.vs_nic_probe(self.handle, self.info) < 0:
             raise self._refused(device)
 
