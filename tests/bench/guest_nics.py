@@ -104,19 +104,33 @@ class Bench:
         addresses = [address(slot) for slot in MODELS[model][1]]
         loops = [Loop((self.cables[a], self.cables[b]), self.words.window) for a, b in (names[:2], names[2:])]
         samples = []
-        with self._ports(names[:2], addresses[:2]), GuestPmd(self.switch.guest, addresses[2:]):
+        with (
+            self._ports(names[:2], addresses[:2]),
+            self._stopped(),
+            GuestPmd(self.switch.guest, addresses[2:]),
+        ):
             pids = (str(self.switch.pid), f"$(cat {LOG}.pid)")
             try:
-                for number in range(1, self.words.rounds + 1):
+                for number in range(self.words.rounds + 1):
                     for who in (0, 1):
                         self.switch.guest.run(f"kill -STOP {pids[1 - who]}; kill -CONT {pids[who]}")
                         loops[who].run(WARM)
                         sample = self._turn(number, model, report.WHO[who], loops[who])
-                        samples.append(sample)
-                        print(sample, flush=True)
+                        if number > 0:  # before that the daemon catches up, caches of QEMU fill
+                            samples.append(sample)
+                            print(sample, flush=True)
             finally:
-                self.switch.guest.run(f"kill -CONT {' '.join(pids)}")
+                self.switch.guest.run(f"kill -STOP {pids[0]}; kill -CONT {pids[1]}")
         return samples
+
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        """Meanwhile the daemon does not take the processor from testpmd, which starts and ends."""
+        self.switch.guest.run(f"kill -STOP {self.switch.pid}")
+        try:
+            yield
+        finally:
+            self.switch.guest.run(f"kill -CONT {self.switch.pid}")
 
     def _turn(self, number: int, model: str, who: str, loop: Loop) -> report.Sample:
         pid, lost = self.switch.child.pid, loop.lost
