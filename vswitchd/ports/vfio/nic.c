@@ -377,6 +377,11 @@ void vs_nic_stop(struct vs_port *port)
     vs_port_set_link(port, 0);
 }
 
+void vs_nic_configured(const struct vs_port *port, struct vs_nic_config *config)
+{
+    *config = VS_CONTAINER_OF(port, struct vs_nic, port)->config;
+}
+
 int vs_nic_running(const struct vs_port *port)
 {
     return runs(VS_CONTAINER_OF(port, struct vs_nic, port));

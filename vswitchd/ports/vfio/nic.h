@@ -134,6 +134,8 @@ int vs_nic_start(struct vs_port *port, const struct vs_nic_config *config, uint6
 /* No DMA any more when it returns, and all buffers are in the pool again. A second call does nothing. */
 void vs_nic_stop(struct vs_port *port);
 int vs_nic_running(const struct vs_port *port);
+/* What it runs with: a driver may have taken fewer queues or descriptors. */
+void vs_nic_configured(const struct vs_port *port, struct vs_nic_config *config);
 void vs_nic_link(struct vs_port *port, struct vs_nic_link *link); /* also sets the port's link */
 void vs_nic_read_stats(struct vs_port *port, struct vs_nic_stats *stats);
 /* VS_NIC_RX_*: 0, or -EOPNOTSUPP when the device refuses (what it can do of it is done). */

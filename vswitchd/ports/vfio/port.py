@@ -143,7 +143,7 @@ class VfioPort:
         device.set_bus_master(True)
         if lib.vs_nic_start(self.handle, wish, self._rings, fds, unmask) < 0:
             raise self._refused(device)
-        self.running = wish
+        lib.vs_nic_configured(self.handle, self.running)
         if wish.n_vectors > 1 and self._irq is not None:
             self._reading = self._irq.eventfds[-1]
             self._env.loop.add_reader(self._reading, self._interrupt)
