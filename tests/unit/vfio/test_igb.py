@@ -264,7 +264,7 @@ def test_semaphore_of_a_dead_driver(nics: Any) -> None:
 
 @pytest.mark.parametrize(
     ("trouble", "text"),
-    [(GONE, "does not answer"), (NO_MAC, "holds no MAC address"), (VF | NO_MAC, "gave no MAC")],
+    [(GONE, "does not answer"), (NO_MAC, "holds no MAC address")],
 )
 def test_probe_refuses(nics: Any, trouble: int, text: str) -> None:
     """One line each."""
@@ -340,6 +340,22 @@ def test_vf_whose_pf_is_reset(nics: Any) -> None:
     nic.start()
     assert nic.receive(flow(1), CSUM_GOOD) == 1
     assert nic.rx() == [flow(1)]
+
+
+def test_vf_without_an_address(nics: Any) -> None:
+    """It makes one, of one station and local, and asks for it; the operator's goes first."""
+    nic = nics("igb", VF | NO_MAC)
+    mac = bytes(nic.info.mac)
+    assert mac[0] & 3 == 2
+    nic.start(rx_mode=0)
+    assert nic.receive(mac + frame(60)[6:]) == 1
+    nic.stop()
+    nic.start(rx_mode=0)
+    assert nic.receive(mac + frame(60)[6:]) == 1, "the same over a stop"
+    nic.stop()
+    nic.start(rx_mode=0, mac=bytes.fromhex("0200000000aa"))
+    assert nic.receive(bytes.fromhex("0200000000aa") + frame(60)[6:]) == 1
+    assert nic.receive(mac + frame(60)[6:]) == -1
 
 
 def test_vf_counters_wrap(nics: Any) -> None:

@@ -380,8 +380,13 @@ static int igb_start(struct vs_nic *nic)
     struct igb *igb = vs_igb_of(nic);
     int rc = igb->ready ? 0 : ops(igb)->reset(igb);
     igb->ready = false;
-    if (rc == 0)
-        rc = ops(igb)->configure(igb);
+    if (rc < 0)
+        return rc;
+    rc = ops(igb)->configure(igb);
+    if (rc == -ETIMEDOUT) { /* a physical function that forgot us answers after a reset only */
+        rc = ops(igb)->reset(igb);
+        rc = rc == 0 ? ops(igb)->configure(igb) : rc;
+    }
     if (rc == 0)
         rc = vs_igb_queues_start(igb);
     if (rc < 0)

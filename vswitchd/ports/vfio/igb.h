@@ -27,6 +27,7 @@ struct igb {
     struct vs_nic nic;
     enum igb_family family;
     bool ready;          /* reset, and not started since */
+    bool own_mac;        /* virtual function: the physical one gave no address, info.mac is ours */
     uint32_t mailbox;    /* bits of V2PMAILBOX that reading cleared */
     uint32_t counted[5]; /* virtual function: counters that do not clear, as last read */
     uint16_t done[IGB_TX_QUEUES]

@@ -7,6 +7,7 @@
 #include "igb.h"
 
 #include <errno.h>
+#include <sys/random.h>
 
 enum {
     STEP_MS =
@@ -88,10 +89,9 @@ static void put_mac(uint32_t *message, const uint8_t *mac)
     message[2] = (uint32_t)mac[5] << 8 | mac[4];
 }
 
-/* 4.6.11: reset, wait for a physical function that is being reset itself, tell it, and get our address. */
-static int vf_reset(struct igb *igb)
+/* Reset, wait for a physical function that is being reset itself, and tell it, 4.6.11. Its answer is in the message. */
+static int say_reset(struct igb *igb, uint32_t *message)
 {
-    struct vs_nic *nic = &igb->nic;
     vs_igb_write(igb, IGB_EIMC, UINT32_MAX);
     vs_igb_write(igb, IGB_CTRL, vs_igb_read(igb, IGB_CTRL) | IGB_CTRL_RST);
     vs_nic_sleep_us(RESET_US);
@@ -100,16 +100,33 @@ static int vf_reset(struct igb *igb)
             return silent(igb);
         vs_nic_sleep_us(POLL_US);
     }
-    uint32_t message[3] = {IGB_VF_RESET};
-    int rc = ask(igb, message, 1);
+    *message = IGB_VF_RESET;
+    return ask(igb, message, 1);
+}
+
+/* Get our address. A physical function whose operator gave us none answers so, or refuses: then we make one and ask for it at start. */
+static int vf_reset(struct igb *igb)
+{
+    uint32_t message[3] = {0};
+    int rc = say_reset(igb, message);
+    if (rc == -ETIMEDOUT) /* its own message may have crossed ours and cost it: once more, from the start */
+        rc = say_reset(igb, message);
     if (rc == -ETIMEDOUT)
         return rc;
-    bool none = message[1] == 0 && (uint16_t)message[2] == 0;
-    if (rc < 0 || none || (message[1] & 1))
-        return vs_nic_fail(nic, EIO,
-                           "the physical function gave no MAC address: ip link set PF vf N mac ADDRESS");
+    uint8_t *mac = igb->nic.info.mac, before[6];
+    memcpy(before, mac, sizeof before);
     for (unsigned i = 0; i < 6; i++)
-        nic->info.mac[i] = (uint8_t)(i < 4 ? message[1] >> 8 * i : message[2] >> 8 * (i - 4));
+        mac[i] = (uint8_t)(i < 4 ? message[1] >> 8 * i : message[2] >> 8 * (i - 4));
+    static const uint8_t none[6];
+    igb->own_mac = rc < 0 || (mac[0] & 1) || memcmp(mac, none, sizeof none) == 0;
+    if (igb->own_mac && memcmp(before, none, sizeof none) != 0) {
+        memcpy(mac, before, sizeof before); /* as before this start */
+    } else if (igb->own_mac) {
+        if (getrandom(mac, 6, 0) != 6)
+            return vs_nic_fail(&igb->nic, EIO,
+                               "the physical function gave no MAC address: ip link set PF vf N mac ADDRESS");
+        mac[0] = (uint8_t)((mac[0] & 0xfc) | 2); /* one station, locally administered */
+    }
     igb->counted[0] = vs_igb_read(igb, IGB_VFGPRC);
     igb->counted[1] = vs_igb_read(igb, IGB_VFGORC);
     igb->counted[2] = vs_igb_read(igb, IGB_VFGPTC);
@@ -129,9 +146,10 @@ static int vf_configure(struct igb *igb)
         return vs_nic_fail(nic, EPERM, "the physical function refuses an MTU of %u", c->mtu);
     if (rc == -ETIMEDOUT)
         return rc;
-    if (memcmp(c->mac, none, 6) != 0 && memcmp(c->mac, nic->info.mac, 6) != 0) {
+    const uint8_t *mac = memcmp(c->mac, none, 6) != 0 ? c->mac : nic->info.mac;
+    if (igb->own_mac || memcmp(mac, nic->info.mac, 6) != 0) {
         message[0] = IGB_VF_SET_MAC;
-        put_mac(message, c->mac);
+        put_mac(message, mac);
         rc = ask(igb, message, 3);
         if (rc == -EPERM)
             return vs_nic_fail(
