@@ -78,7 +78,7 @@ def train(tags: int, payload: int) -> tuple[bytes, dict[str, int]]:
 
 
 def test_odd_trains(nics: Any) -> None:
-    """A train without payload is a packet; one behind thirty tags is nothing that the device has a field for."""
+    """A train without payload is a packet; one behind thirty tags is cut by software."""
     nic = nics("ixgbe")
     nic.start()
     data, fields = train(0, 0)
@@ -86,8 +86,7 @@ def test_odd_trains(nics: Any) -> None:
     assert [len(sent) for _, sent in nic.taken()] == [60]
     data, fields = train(30, 1000)
     nic.tx(data, **fields)
-    assert nic.taken() == []
-    assert nic.stats().tx_errors == 1
+    assert [len(sent) for _, sent in nic.taken()] == [14 + 120 + 40 + 100] * 10
     data, fields = train(2, 1000)
     nic.tx(data, **fields)
     assert len(nic.taken()) == 10

@@ -213,16 +213,13 @@ static uint32_t find_ip(const struct vs_packet *p)
     return (type == 0x0800 || type == 0x86dd) && end == p->csum_start && field ? l3 : 0;
 }
 
-/* Is there something to be done to the packet that the device cannot do, though vs_nic_needs_software says it could? */
-static bool tx_beyond(const struct vs_nic *nic, const struct vs_packet *p)
+static bool able(const struct vs_nic *nic, const struct vs_packet *p)
 {
-    if (vs_nic_needs_software(nic, p))
-        return false; /* known already */
     if (find_ip(p) == 0)
-        return true;
-    return p->gso_type != VS_GSO_NONE &&
-           (p->csum_offset != 16 || p->gso_size < MIN_MSS || vs_offload_header_len(p) == 0 ||
-            p->frame_len <= vs_offload_header_len(p));
+        return false;
+    return p->gso_type == VS_GSO_NONE ||
+           (p->csum_offset == 16 && p->gso_size >= MIN_MSS && vs_offload_header_len(p) != 0 &&
+            p->frame_len > vs_offload_header_len(p));
 }
 
 static inline void tx_desc(struct vs_nic_txq *q, uint64_t address, uint64_t word)
@@ -232,11 +229,6 @@ static inline void tx_desc(struct vs_nic_txq *q, uint64_t address, uint64_t word
     __atomic_store_n(&d->word, word, __ATOMIC_RELAXED);
     q->next = after(q->next, 1, q->size);
     q->free--;
-}
-
-static inline uint8_t *frame_bytes(const struct vs_nic_frame *f)
-{
-    return vs_dma.base + (f->frag[0].iova - vs_dma.iova);
 }
 
 /* 7.2: lengths and the IP checksum are 0 and are filled in for each segment; the sum of the pseudo header is without the length. */
@@ -263,7 +255,7 @@ static uint64_t tx_context(struct vs_nic_txq *q, const struct vs_nic_frame *f, c
                 (uint64_t)p->gso_size << 48;
         popts |= v4 ? (uint64_t)E1_TXP_IXSM : 0;
         command = E1_TXD_TSE;
-        tx_blank(frame_bytes(f), p, (uint32_t)l3, v4);
+        tx_blank(vs_nic_frame_bytes(f, 0), p, (uint32_t)l3, v4);
     }
     tx_desc(q, address, word);
     return popts << 40 | command;
@@ -277,7 +269,7 @@ static void tx_put(struct vs_nic_txq *q, const struct vs_nic_frame *f, const str
     uint32_t more = 0;
     if (VS_UNLIKELY(f->len < E1_TX_LEAST && f->n == 1)) { /* buffers go on behind their data */
         more = E1_TX_LEAST - f->len;
-        memset(frame_bytes(f) + f->len, 0, more);
+        memset(vs_nic_frame_bytes(f, 0) + f->len, 0, more);
     }
     for (uint32_t i = 0; i < f->n; i++) {
         uint64_t address = f->frag[i].iova;
@@ -318,17 +310,7 @@ static void tx_kick(struct vs_nic_txq *q)
 
 static void tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
-    int first = 0;
-    for (int i = 0; i < n; i++) {
-        const struct vs_packet *p = pkts[i];
-        if (VS_LIKELY(p->csum != VS_CSUM_PARTIAL && p->gso_type == VS_GSO_NONE) || !tx_beyond(q->nic, p))
-            continue;
-        vs_nic_transmit(q, pkts + first, i - first, c, tx_put, tx_clean, tx_kick);
-        vs_nic_send_software(q, p, c, tx_put, tx_clean);
-        tx_kick(q);
-        first = i + 1;
-    }
-    vs_nic_transmit(q, pkts + first, n - first, c, tx_put, tx_clean, tx_kick);
+    vs_nic_transmit(q, pkts, n, c, tx_put, tx_clean, tx_kick);
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------------------------- */
@@ -409,6 +391,7 @@ const struct vs_nic_driver vs_e1000e_driver = {
     .stop = vs_e1000e_stop,
     .rx = rx,
     .tx = tx,
+    .able = able,
     .rx_pending = rx_pending,
     .irq_enable = irq_enable,
     .irq = irq,

@@ -12,8 +12,9 @@
 
 enum {
     AHEAD = 4, /* received packets whose first line is fetched ahead: some 150 cycles, a line from memory */
-    MAX_PARTS = 8, /* buffers of a frame: five hold the longest */
-    MAX_L2 = 96,   /* where the walk over tags ends: MACLEN has 7 bits */
+    MAX_PARTS = 8,       /* buffers of a frame: five hold the longest */
+    MAX_L2 = 96,         /* where the walk over tags ends: MACLEN has 7 bits */
+    IGB_MAX_IPLEN = 511, /* IPLEN has 9 */
 };
 
 /* ---- receive ------------------------------------------------------------------------------------------------------- */
@@ -167,27 +168,6 @@ static struct igb_tx_desc *tx_next(struct vs_nic_txq *q)
     return d;
 }
 
-static uint8_t *piece_bytes(const struct vs_nic_frame *f, unsigned i)
-{
-    return vs_dma.base + (f->frag[i].iova - vs_dma.iova);
-}
-
-/* Finish a checksum in the frame itself: what the device's parser would not find. */
-static void tx_sum(const struct vs_nic_frame *f, uint32_t start, uint32_t field)
-{
-    uint32_t at = 0, sum = 0;
-    for (unsigned i = 0; i < f->n; at += f->frag[i++].len) {
-        uint32_t skip = start > at ? VS_MIN(start - at, f->frag[i].len) : 0;
-        uint32_t part = vs_csum(piece_bytes(f, i) + skip, f->frag[i].len - skip);
-        /* A piece that begins at an odd byte has its halves the other way round, RFC 1071 section 2 (B). */
-        sum += (at + skip - start) & 1 ? (part >> 8 | (part & 0xff) << 8) : part;
-    }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = ~(sum + (sum >> 16)) & 0xffff;
-    if (field + 2 <= f->frag[0].len)
-        vs_put_be16(piece_bytes(f, 0) + field, (uint16_t)(sum != 0 ? sum : 0xffff));
-}
-
 /* Offset of the IP header, or 0. csum_start belongs to the outermost one: vs_offload_check. */
 static uint32_t tx_ip_header(const struct vs_packet *p)
 {
@@ -198,6 +178,19 @@ static uint32_t tx_ip_header(const struct vs_packet *p)
     at += 2;
     bool ip = (type == 0x0800 && at + 20 <= p->csum_start) || (type == 0x86dd && at + 40 <= p->csum_start);
     return ip ? at : 0;
+}
+
+/* TCP and UDP, with headers where the device's fields reach. QEMU's reads the headers itself and knows two tags. */
+static bool able(const struct vs_nic *nic, const struct vs_packet *p)
+{
+    uint32_t l3 = p->csum == VS_CSUM_PARTIAL ? tx_ip_header(p) : 0;
+    if (l3 == 0 || l3 > 14 + 8 || p->csum_start - l3 > IGB_MAX_IPLEN ||
+        p->csum_start + (uint32_t)p->csum_offset + 2 > p->head_len)
+        return false;
+    uint32_t headers = vs_offload_header_len(p);
+    return p->gso_type == VS_GSO_NONE ? p->csum_offset == 16 || p->csum_offset == 6
+                                      : p->csum_offset == 16 && headers >= p->csum_start + 20u &&
+                                            headers <= p->head_len && headers < p->frame_len;
 }
 
 /* 7.2.4.5: the field of a packet to be segmented holds the sum of the pseudo header without the length, the IP header's own sum is 0. */
@@ -220,27 +213,19 @@ static void tx_context(struct vs_nic_txq *q, uint32_t lengths, uint32_t kind, ui
     *tx_next(q) = (struct igb_tx_desc){.data = lengths, .command = IGB_TX_CONTEXT | kind, .status = sizes};
 }
 
-/* What the packet asks for, 7.2.4: bits of the data descriptors, or 0: it cannot be. */
+/* What the packet asks for, 7.2.4: bits of the data descriptors. */
 static uint32_t tx_offload(struct vs_nic_txq *q, const struct vs_nic_frame *f, const struct vs_packet *p,
                            uint32_t *command)
 {
-    uint32_t l3 = tx_ip_header(p), all = f->len << IGB_TX_PAYLEN_SHIFT;
+    uint32_t l3 = tx_ip_header(p);
     uint32_t lengths = l3 << IGB_TX_MACLEN_SHIFT | (p->csum_start - l3);
-    uint32_t version = l3 != 0 && p->data[l3] >> 4 == 4 ? IGB_TX_IPV4 : 0;
+    uint32_t version = p->data[l3] >> 4 == 4 ? IGB_TX_IPV4 : 0;
     if (p->gso_type == VS_GSO_NONE) {
-        bool tcp = p->csum_offset == 16;
-        /* QEMU's device reads the headers itself and knows two tags. */
-        if (l3 == 0 || l3 > 14 + 8 || (!tcp && p->csum_offset != 6)) {
-            tx_sum(f, p->csum_start, (uint32_t)p->csum_start + p->csum_offset);
-            return all;
-        }
-        tx_context(q, lengths, version | (tcp ? IGB_TX_TCP : 0), 0);
-        return all | IGB_TX_FILL_L4;
+        tx_context(q, lengths, version | (p->csum_offset == 16 ? IGB_TX_TCP : 0), 0);
+        return f->len << IGB_TX_PAYLEN_SHIFT | IGB_TX_FILL_L4;
     }
     uint32_t headers = vs_offload_header_len(p);
-    if (l3 == 0 || headers < p->csum_start + 20u || headers > f->frag[0].len)
-        return 0;
-    tx_prepare_segments(p, piece_bytes(f, 0), l3);
+    tx_prepare_segments(p, vs_nic_frame_bytes(f, 0), l3);
     tx_context(q, lengths, version | IGB_TX_TCP,
                (uint32_t)p->gso_size << IGB_TX_MSS_SHIFT | (headers - p->csum_start) << IGB_TX_L4LEN_SHIFT);
     *command |= IGB_TX_SEGMENT;
@@ -250,14 +235,8 @@ static uint32_t tx_offload(struct vs_nic_txq *q, const struct vs_nic_frame *f, c
 VS_ALWAYS_INLINE void tx_put(struct vs_nic_txq *q, const struct vs_nic_frame *f, const struct vs_packet *p)
 {
     uint32_t command = IGB_TX_DATA, status = f->len << IGB_TX_PAYLEN_SHIFT;
-    if (VS_UNLIKELY(p != NULL && (p->csum == VS_CSUM_PARTIAL || p->gso_type != VS_GSO_NONE))) {
+    if (VS_UNLIKELY(p != NULL && p->csum == VS_CSUM_PARTIAL))
         status = tx_offload(q, f, p, &command);
-        if (status ==
-            0) { /* vs_offload_check lets no such packet in; unsegmented it would block the device */
-            vs_dma_put_chain(&q->list, f->owner);
-            return;
-        }
-    }
     uint16_t last = q->next;
     for (unsigned i = 0; i < f->n; i++) {
         uint64_t iova = f->frag[i].iova;
@@ -459,6 +438,7 @@ const struct vs_nic_driver vs_igb_driver = {.name = "igb",
                                             .stop = igb_stop,
                                             .rx = igb_rx,
                                             .tx = igb_tx,
+                                            .able = able,
                                             .rx_pending = igb_rx_pending,
                                             .irq_enable = igb_irq_enable,
                                             .irq = igb_irq,

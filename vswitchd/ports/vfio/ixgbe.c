@@ -169,35 +169,12 @@ static void put_context(struct vs_nic_txq *q, uint64_t lengths, uint64_t rest)
     write_tx(q, lengths, rest);
 }
 
-static uint8_t *bytes_of(const struct vs_nic_frame *f, uint32_t i)
-{
-    return vs_dma.base + (f->frag[i].iova - vs_dma.iova); /* what we put there: our own memory */
-}
-
-/* What the device has no field for (ICMP, SCTP, far headers): in software, in place. */
-static void sum_in_place(const struct vs_nic_frame *f, const struct vs_packet *p)
-{
-    uint32_t sum = 0, at = 0, field = p->csum_start + (uint32_t)p->csum_offset;
-    if (field + 2 > f->frag[0].len)
-        return;
-    for (uint32_t i = 0; i < f->n; at += f->frag[i++].len) {
-        uint32_t skip = p->csum_start > at ? p->csum_start - at : 0;
-        if (skip >= f->frag[i].len)
-            continue;
-        uint16_t part = vs_csum(bytes_of(f, i) + skip, f->frag[i].len - skip);
-        bool odd = (at + skip - p->csum_start) & 1; /* RFC 1071, 2.B: swapped when it begins at an odd byte */
-        sum += odd ? __builtin_bswap16(part) : part;
-    }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
-    vs_put_be16(bytes_of(f, 0) + field, (uint16_t)(sum != 0 ? sum : 0xffff));
-}
-
 /* 7.2.4: IP's length and checksum are 0, TCP's checksum is the pseudo header's without the length. */
 static void prepare_segmentation(const struct vs_nic_frame *f, const struct vs_packet *p, uint32_t l3,
                                  bool v4)
 {
-    uint8_t *ip = bytes_of(f, 0) + l3, *field = bytes_of(f, 0) + p->csum_start + TCP_FIELD;
+    uint8_t *ip = vs_nic_frame_bytes(f, 0) + l3,
+            *field = vs_nic_frame_bytes(f, 0) + p->csum_start + TCP_FIELD;
     uint32_t len = f->len - p->csum_start;
     vs_put_be16(ip + (v4 ? 2 : 4), 0);
     if (v4)
@@ -216,6 +193,17 @@ static uint32_t find_l3(const struct vs_packet *p, uint16_t *type)
     return l3;
 }
 
+/* TCP and UDP at offsets that the device has fields for. */
+static bool able(const struct vs_nic *nic, const struct vs_packet *p)
+{
+    uint16_t type;
+    uint32_t l3 = find_l3(p, &type);
+    return p->csum == VS_CSUM_PARTIAL && p->csum_start >= l3 && l3 <= IXGBE_MAX_MACLEN &&
+           p->csum_start - l3 <= IXGBE_MAX_IPLEN &&
+           (p->csum_offset == TCP_FIELD || p->csum_offset == UDP_FIELD) &&
+           p->csum_start + (uint32_t)p->csum_offset + 2 <= p->head_len;
+}
+
 /* Tell the device what to do with the frame: a context, and for the data descriptors the bits of *command. Returns their fourth word. */
 static uint32_t put_offload(struct vs_nic_txq *q, const struct vs_nic_frame *f, const struct vs_packet *p,
                             uint32_t l3, bool v4, uint32_t *command)
@@ -223,12 +211,6 @@ static uint32_t put_offload(struct vs_nic_txq *q, const struct vs_nic_frame *f, 
     uint32_t hdr_len = vs_offload_header_len(p), paylen = f->len;
     uint32_t iplen = p->csum_start - l3, todo = IXGBE_TX_TXSM;
     bool tcp = p->csum_offset == TCP_FIELD;
-    if (p->csum_start < l3 || l3 > IXGBE_MAX_MACLEN || iplen > IXGBE_MAX_IPLEN ||
-        (!tcp && p->csum_offset != UDP_FIELD) ||
-        p->csum_start + (uint32_t)p->csum_offset + 2 > f->frag[0].len) {
-        sum_in_place(f, p);
-        return paylen << IXGBE_TX_PAYLEN_SHIFT;
-    }
     uint32_t kind = IXGBE_TX_CONTEXT | IXGBE_TX_DEXT | (v4 ? IXGBE_CTX_IPV4 : 0) | (tcp ? IXGBE_CTX_TCP : 0);
     uint64_t sizes = 0;
     if (hdr_len != 0 && hdr_len < paylen) {
@@ -246,10 +228,10 @@ static uint32_t put_offload(struct vs_nic_txq *q, const struct vs_nic_frame *f, 
 /* 7.2.1: fewer bytes than the MAC pads: put together in the first buffer, which has room for them, with zeros behind. */
 static void pad(struct vs_nic_frame *f)
 {
-    uint8_t *to = bytes_of(f, 0);
+    uint8_t *to = vs_nic_frame_bytes(f, 0);
     uint32_t len = f->frag[0].len;
     for (uint32_t i = 1; i < f->n; len += f->frag[i++].len)
-        memcpy(to + len, bytes_of(f, i), f->frag[i].len);
+        memcpy(to + len, vs_nic_frame_bytes(f, i), f->frag[i].len);
     memset(to + len, 0, IXGBE_TX_LEAST - len);
     f->n = 1;
     f->len = f->frag[0].len = IXGBE_TX_LEAST;
@@ -298,12 +280,6 @@ static void put_special(struct vs_nic_txq *q, const struct vs_nic_frame *f, cons
     if (p != NULL && p->csum == VS_CSUM_PARTIAL) {
         uint16_t type;
         uint32_t l3 = find_l3(p, &type);
-        if (VS_UNLIKELY(l3 > IXGBE_MAX_MACLEN && p->gso_type != VS_GSO_NONE)) {
-            /* Thirty tags in front of a train: no field of the device holds that, and nobody means it. */
-            __atomic_fetch_add(&q->nic->stats.tx_errors, 1, __ATOMIC_RELAXED);
-            vs_dma_put_chain(&q->list, mine.owner);
-            return;
-        }
         fourth = put_offload(q, &mine, p, l3, type == 0x0800, &command);
     }
     put_data(q, &mine, fourth, command);
@@ -479,6 +455,7 @@ const struct vs_nic_driver vs_ixgbe_driver = {
     .stop = ixgbe_stop,
     .rx = ixgbe_rx,
     .tx = ixgbe_tx,
+    .able = able,
     .rx_pending = ixgbe_rx_pending,
     .irq_enable = ixgbe_irq_enable,
     .irq = ixgbe_irq,

@@ -207,6 +207,9 @@ struct vs_nic_driver {
     void (*stop)(struct vs_nic *nic);
     int (*rx)(struct vs_nic_rxq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c);
     void (*tx)(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c); /* locked */
+    /* Can the device do what this packet asks for, which its features promise? Asked for packets with offloads only; when not, software finishes
+     * them. NULL: always. */
+    bool (*able)(const struct vs_nic *nic, const struct vs_packet *p);
     int (*rx_pending)(struct vs_nic_rxq *q);           /* is there a packet? */
     void (*irq_enable)(struct vs_nic_rxq *q, bool on); /* NULL: none */
     int (*irq)(struct vs_nic *nic);                    /* acknowledge the last vector: VS_NIC_IRQ_* */

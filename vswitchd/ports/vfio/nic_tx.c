@@ -1,6 +1,16 @@
 /* nic_tx.c: the rarer ways of a packet to a NIC: copied, or finished in software first; see nic_tx.h. */
 #include "nic_tx.h"
 
+bool vs_nic_beyond(const struct vs_nic *nic, const struct vs_packet *p)
+{
+    static const uint32_t needs[] = {
+        [VS_GSO_NONE] = VS_NIC_F_TX_CSUM, [VS_GSO_TCPV4] = VS_NIC_F_TSO4, [VS_GSO_TCPV6] = VS_NIC_F_TSO6};
+    unsigned type = p->gso_type & ~(unsigned)VS_GSO_ECN;
+    if (p->gso_l3_ofs != 0 || type >= sizeof needs / sizeof needs[0] || !(nic->use & needs[type]))
+        return true;
+    return nic->driver->able != NULL && !nic->driver->able(nic, p);
+}
+
 /* Where a packet's bytes are read. */
 struct source {
     const struct vs_packet *p;

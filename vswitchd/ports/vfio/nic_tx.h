@@ -50,23 +50,21 @@ static inline void vs_nic_tx_done(struct vs_nic_txq *q, uint16_t i)
     }
 }
 
+/* Is an offload that the packet asks for beyond the device? */
+bool vs_nic_beyond(const struct vs_nic *nic, const struct vs_packet *p);
+
 /* Must software do what the packet asks for? */
 static inline bool vs_nic_needs_software(const struct vs_nic *nic, const struct vs_packet *p)
 {
     if (VS_LIKELY(p->csum != VS_CSUM_PARTIAL && p->gso_type == VS_GSO_NONE))
         return false;
-    if (p->gso_l3_ofs != 0)
-        return true;
-    switch (p->gso_type & ~VS_GSO_ECN) {
-    case VS_GSO_NONE:
-        return !(nic->use & VS_NIC_F_TX_CSUM);
-    case VS_GSO_TCPV4:
-        return !(nic->use & VS_NIC_F_TSO4);
-    case VS_GSO_TCPV6:
-        return !(nic->use & VS_NIC_F_TSO6);
-    default:
-        return true;
-    }
+    return vs_nic_beyond(nic, p);
+}
+
+/* The bytes of piece i: our own memory, written just now, which put may still change. */
+static inline uint8_t *vs_nic_frame_bytes(const struct vs_nic_frame *f, uint32_t i)
+{
+    return vs_dma.base + (f->frag[i].iova - vs_dma.iova);
 }
 
 /* Hand over the buffers that a packet lies in. False, and nothing done, when it cannot be: then copy. */

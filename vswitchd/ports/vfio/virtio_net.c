@@ -249,6 +249,12 @@ static void tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_p
         vs_virtio_tx_split(q, pkts, n, c);
 }
 
+/* Segmentation with ECN is a feature of its own, HOST_ECN (5.1.6.2). */
+static bool able(const struct vs_nic *nic, const struct vs_packet *p)
+{
+    return !(p->gso_type & VS_GSO_ECN) || vs_virtio_has((const struct vs_virtio_net *)nic, F_HOST_ECN);
+}
+
 const struct vs_nic_driver vs_virtio_net_driver = {
     .name = "virtio_net",
     .ids = ids,
@@ -261,6 +267,7 @@ const struct vs_nic_driver vs_virtio_net_driver = {
     .stop = vs_virtio_stop,
     .rx = rx,
     .tx = tx,
+    .able = able,
     .rx_pending = vs_virtio_rx_pending,
     .irq_enable = vs_virtio_irq_enable,
     .irq = irq,

@@ -446,41 +446,12 @@ static void kick_packed(struct vs_nic_txq *q)
         vs_virtio_notify(q->nic, q->doorbell, (uint16_t)(2 * q->index + 1));
 }
 
-/* Packets up to the first one that the device could segment but not with ECN (HOST_ECN is a feature of its own, 5.1.6.2). */
-static int without_ecn(struct vs_nic_txq *q, struct vs_packet *const *pkts, int n)
-{
-    int i = 0;
-    if (VS_LIKELY(vs_virtio_has(vs_virtio_of(q->nic), F_HOST_ECN)))
-        return n;
-    while (i < n && !(pkts[i]->gso_type & VS_GSO_ECN))
-        i++;
-    return i;
-}
-
-VS_ALWAYS_INLINE void transmit(struct vs_nic_txq *q, struct vs_packet **pkts, int n,
-                               struct vs_port_counters *c, vs_nic_put_fn put, vs_nic_queue_fn take_back,
-                               vs_nic_queue_fn kick)
-{
-    for (;;) {
-        int some = without_ecn(q, pkts, n);
-        vs_nic_transmit(q, pkts, some, c, put, take_back, kick);
-        if (VS_LIKELY(some == n))
-            return;
-        uint16_t before = q->next;
-        vs_nic_send_software(q, pkts[some], c, put, take_back);
-        if (q->next != before)
-            kick(q);
-        pkts += some + 1;
-        n -= some + 1;
-    }
-}
-
 void vs_virtio_tx_split(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
-    transmit(q, pkts, n, c, put_split, clean_split, kick_split);
+    vs_nic_transmit(q, pkts, n, c, put_split, clean_split, kick_split);
 }
 
 void vs_virtio_tx_packed(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
-    transmit(q, pkts, n, c, put_packed, clean_packed, kick_packed);
+    vs_nic_transmit(q, pkts, n, c, put_packed, clean_packed, kick_packed);
 }

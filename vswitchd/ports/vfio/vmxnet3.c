@@ -170,7 +170,7 @@ void vs_vmxnet3_irq_enable(struct vs_nic_rxq *q, bool on)
 
 /* Can the device finish this packet? It is asked for TCP and UDP right behind IPv4 or IPv6 and at most one tag: QEMU looks for the headers
  * itself instead of going by the offsets, does not know more, and would send anything else as it is. */
-static bool device_finishes(const struct vs_packet *p)
+bool vs_vmxnet3_able(const struct vs_nic *nic, const struct vs_packet *p)
 {
     uint32_t l3 = ETH_HLEN, start = p->csum_start;
     if (start < ETH_HLEN + 20 || start + 8 > p->head_len || start > VMX_TXD_MAX_HLEN)
@@ -206,7 +206,7 @@ static void put_offload(const struct vs_nic_frame *f, const struct vs_packet *p,
     *dword3 = (start + (p->data[start + 12] >> 4) * 4u) | VMX_TXD_OM_TSO;
     /* The device adds each segment's length to the sum of the pseudo header, and wants no checksum in IPv4's header. The head stands in the
      * first piece: p->data is read, that is written. */
-    uint8_t *head = vs_dma.base + (f->frag[0].iova - vs_dma.iova);
+    uint8_t *head = vs_nic_frame_bytes(f, 0);
     uint32_t sum = vs_get_be16(p->data + field) + (uint32_t)(uint16_t)~(p->frame_len - start);
     sum = (sum & 0xffff) + (sum >> 16);
     vs_put_be16(head + field, (uint16_t)sum);
@@ -287,24 +287,7 @@ static void kick(struct vs_nic_txq *q)
     vs_mmio_write32(&q->nic->env.bars[0], VMX_TXPROD + (uint64_t)VMX_STEP * q->index, q->next);
 }
 
-static __attribute__((noinline)) void transmit(struct vs_nic_txq *q, struct vs_packet **pkts, int n,
-                                               struct vs_port_counters *c)
-{
-    vs_nic_transmit(q, pkts, n, c, put, clean, kick);
-}
-
 void vs_vmxnet3_tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
-    int from = 0;
-    for (int i = 0; i < n; i++) {
-        if (VS_LIKELY(pkts[i]->csum != VS_CSUM_PARTIAL) || device_finishes(pkts[i]))
-            continue;
-        if (i > from)
-            transmit(q, pkts + from, i - from, c);
-        vs_nic_send_software(q, pkts[i], c, put, clean);
-        kick(q);
-        from = i + 1;
-    }
-    if (from < n)
-        transmit(q, pkts + from, n - from, c);
+    vs_nic_transmit(q, pkts, n, c, put, clean, kick);
 }

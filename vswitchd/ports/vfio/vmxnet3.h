@@ -71,6 +71,7 @@ static inline struct vmx_rx_queue *vs_vmxnet3_rxq(const struct vs_nic *nic, unsi
 /* vmxnet3.c */
 int vs_vmxnet3_rx(struct vs_nic_rxq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c);
 void vs_vmxnet3_tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c);
+bool vs_vmxnet3_able(const struct vs_nic *nic, const struct vs_packet *p);
 int vs_vmxnet3_rx_pending(struct vs_nic_rxq *q);
 void vs_vmxnet3_irq_enable(struct vs_nic_rxq *q, bool on);
 
