@@ -33,12 +33,6 @@ VS_ALWAYS_INLINE struct part rx_read(const struct vs_nic_rxq *q, uint16_t i, boo
     return (struct part){.status = (uint32_t)w, .len = (uint32_t)(w >> 32) & 0xffff};
 }
 
-static inline uint16_t after(uint16_t i, uint16_t n, uint16_t size)
-{
-    uint32_t next = (uint32_t)i + n;
-    return (uint16_t)(next >= size ? next - size : next);
-}
-
 /* Why a frame cannot be taken, or NO_DROP. */
 static inline int rx_judge(const struct vs_nic *nic, uint32_t status, uint32_t len)
 {
@@ -61,7 +55,7 @@ static void rx_repost(struct vs_nic_rxq *q, unsigned n)
 {
     for (; n > 0; n--) {
         vs_e1000e_post(q, q->next);
-        q->next = after(q->next, 1, q->size);
+        q->next = vs_nic_after(q->next, q->size);
     }
 }
 
@@ -102,7 +96,7 @@ static int rx_several(struct vs_nic_rxq *q, struct vs_packet *p, struct vs_port_
     unsigned n = 0;
     bool whole = false, full = true;
     for (; n < RX_PARTS && !whole; n++) {
-        parts[n] = rx_read(q, after(q->next, (uint16_t)n, q->size), legacy);
+        parts[n] = rx_read(q, vs_nic_ahead(q->next, (uint16_t)n, q->size), legacy);
         if (!(parts[n].status & E1_RXD_DD)) {
             if (!q->own[RX_CUT])
                 return -1;
@@ -162,17 +156,17 @@ VS_ALWAYS_INLINE int receive(struct vs_nic_rxq *q, struct vs_packet **pkts, int 
         struct vs_dma_buf *b = vs_nic_rx_swap(q, q->next);
         if (VS_UNLIKELY(b == NULL))
             break;
-        VS_PREFETCH(q->bufs[after(q->next, 2 * RX_AHEAD, q->size)]);
-        VS_PREFETCH(q->bufs[after(q->next, RX_AHEAD, q->size)]->bytes + VS_DMA_HEADROOM);
+        VS_PREFETCH(q->bufs[vs_nic_ahead(q->next, 2 * RX_AHEAD, q->size)]);
+        VS_PREFETCH(q->bufs[vs_nic_ahead(q->next, RX_AHEAD, q->size)]->bytes + VS_DMA_HEADROOM);
         vs_e1000e_post(q, q->next);
-        q->next = after(q->next, 1, q->size);
+        q->next = vs_nic_after(q->next, q->size);
         (void)vs_nic_rx_first(q, p, b, VS_DMA_HEADROOM, d.len); /* it fits: d.len <= q->buffer */
         p->csum = rx_csum(d.status);
         bytes += d.len;
         used++;
     }
     if (looked > 0) /* the last descriptor that is ours to give */
-        vs_e1000e_write(nic, q->doorbell, after(q->next, (uint16_t)(q->size - 1), q->size));
+        vs_e1000e_write(nic, q->doorbell, vs_nic_ahead(q->next, (uint16_t)(q->size - 1), q->size));
     vs_port_rx_count(c, (uint64_t)used, bytes);
     return used;
 }
@@ -227,7 +221,7 @@ static inline void tx_desc(struct vs_nic_txq *q, uint64_t address, uint64_t word
     struct vs_e1000e_desc *d = (struct vs_e1000e_desc *)(void *)q->ring + q->next;
     __atomic_store_n(&d->address, address, __ATOMIC_RELAXED);
     __atomic_store_n(&d->word, word, __ATOMIC_RELAXED);
-    q->next = after(q->next, 1, q->size);
+    q->next = vs_nic_after(q->next, q->size);
     q->free--;
 }
 
@@ -294,12 +288,12 @@ static void tx_clean(struct vs_nic_txq *q)
     while (q->clean != q->next) {
         uint16_t last = q->clean, n = 1;
         for (; q->bufs[last] == NULL; n++)
-            last = after(last, 1, q->size);
+            last = vs_nic_after(last, q->size);
         if (!(__atomic_load_n(&ring[last].word, __ATOMIC_RELAXED) & E1_TXD_DONE))
             break;
         vs_nic_tx_done(q, last);
         q->free = (uint16_t)(q->free + n);
-        q->clean = after(last, 1, q->size);
+        q->clean = vs_nic_after(last, q->size);
     }
 }
 

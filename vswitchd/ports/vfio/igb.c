@@ -31,11 +31,6 @@ static uint64_t rx_word(const struct vs_nic_rxq *q, uint16_t i)
     return __atomic_load_n(&((const struct igb_rx_desc *)(const void *)q->ring + i)->word, __ATOMIC_ACQUIRE);
 }
 
-static uint16_t after(uint16_t i, uint16_t size)
-{
-    return (uint16_t)(i + 1 == size ? 0 : i + 1);
-}
-
 /* A frame is complete in the packet: 1 when it is to be handed on. */
 static int rx_check(struct vs_nic_rxq *q, struct vs_packet *p, bool whole, uint64_t word,
                     struct vs_port_counters *c)
@@ -59,7 +54,7 @@ static void rx_skip(struct vs_nic_rxq *q, unsigned parts)
 {
     for (; parts > 0; parts--) {
         rx_refill(q, q->next);
-        q->next = after(q->next, q->size);
+        q->next = vs_nic_after(q->next, q->size);
     }
 }
 
@@ -81,7 +76,7 @@ static int rx_long(struct vs_nic_rxq *q, struct vs_packet *p, struct vs_port_cou
             vs_nic_rx_bad(p, &q->nic->port, VS_DROP_RX_OVERSIZE, c);
             return 0;
         }
-        at = after(at, q->size);
+        at = vs_nic_after(at, q->size);
     }
     for (unsigned i = 0; i < parts; i++) {
         fresh[i] = vs_dma_get(&q->list);
@@ -103,7 +98,7 @@ static int rx_long(struct vs_nic_rxq *q, struct vs_packet *p, struct vs_port_cou
             whole = vs_nic_rx_more(q, p, b, VS_DMA_HEADROOM, len);
         q->bufs[q->next] = fresh[i];
         rx_refill(q, q->next);
-        q->next = after(q->next, q->size);
+        q->next = vs_nic_after(q->next, q->size);
     }
     if (whole)
         vs_nic_rx_pull(p);
@@ -129,14 +124,13 @@ static int igb_rx(struct vs_nic_rxq *q, struct vs_packet **pkts, int n, struct v
             if (ok < 0)
                 break;
         } else {
-            unsigned ahead = at + (unsigned)AHEAD;
-            VS_PREFETCH(q->bufs[ahead < q->size ? ahead : ahead - q->size]->bytes + VS_DMA_HEADROOM);
+            VS_PREFETCH(q->bufs[vs_nic_ahead(at, AHEAD, q->size)]->bytes + VS_DMA_HEADROOM);
             struct vs_dma_buf *b = vs_nic_rx_swap(q, at);
             if (VS_UNLIKELY(b == NULL))
                 break;
             bool whole = vs_nic_rx_first(q, p, b, VS_DMA_HEADROOM, (uint16_t)(word >> IGB_RX_LEN_SHIFT));
             rx_refill(q, at);
-            q->next = after(at, q->size);
+            q->next = vs_nic_after(at, q->size);
             ok = rx_check(q, p, whole, word, c);
         }
         if (VS_LIKELY(ok)) {
@@ -163,7 +157,7 @@ static int igb_rx_pending(struct vs_nic_rxq *q)
 static struct igb_tx_desc *tx_next(struct vs_nic_txq *q)
 {
     struct igb_tx_desc *d = (struct igb_tx_desc *)(void *)q->ring + q->next;
-    q->next = after(q->next, q->size);
+    q->next = vs_nic_after(q->next, q->size);
     q->free--;
     return d;
 }
@@ -262,10 +256,10 @@ static void tx_clean(struct vs_nic_txq *q)
         const struct igb_tx_desc *d = (const struct igb_tx_desc *)(const void *)q->ring + last;
         if (!(__atomic_load_n(&d->status, __ATOMIC_ACQUIRE) & IGB_TX_DONE))
             return;
-        uint16_t end = after(last, q->size);
+        uint16_t end = vs_nic_after(last, q->size);
         while (q->clean != end) {
             vs_nic_tx_done(q, q->clean);
-            q->clean = after(q->clean, q->size);
+            q->clean = vs_nic_after(q->clean, q->size);
             q->free++;
         }
     }

@@ -37,11 +37,6 @@ static void store(uint64_t *at, uint64_t first, uint64_t second)
     ((volatile uint64_t *)at)[1] = second;
 }
 
-static uint16_t after(uint16_t i, uint16_t size)
-{
-    return (uint16_t)(i + 1 == size ? 0 : i + 1);
-}
-
 /* ---- receive --------------------------------------------------------------------------------------------------------- */
 
 /* Read the second halves of the descriptors of the frame at q->next: how many, or 0 when it is not all there. PARTS without an end: the
@@ -53,7 +48,7 @@ static unsigned frame_parts(const struct vs_nic_rxq *q, uint64_t first, uint64_t
     for (unsigned n = 1; n < PARTS; n++) {
         if (parts[n - 1] & IXGBE_RX_EOP)
             return n;
-        at = after(at, q->size);
+        at = vs_nic_after(at, q->size);
         parts[n] = load(desc_of(q->ring, at) + 1);
         if (!(parts[n] & IXGBE_RX_DD))
             return 0;
@@ -76,7 +71,7 @@ static inline bool take_part(struct vs_nic_rxq *q, struct vs_packet *p, uint64_t
     bool ok = first ? vs_nic_rx_first(q, p, b, VS_DMA_HEADROOM, len)
                     : vs_nic_rx_more(q, p, b, VS_DMA_HEADROOM, len);
     store(desc_of(q->ring, at), q->bufs[at]->iova + VS_DMA_HEADROOM, 0);
-    q->next = after(at, q->size);
+    q->next = vs_nic_after(at, q->size);
     return ok && len != 0 && len <= VS_DMA_DATA;
 }
 
@@ -155,7 +150,7 @@ static void ixgbe_irq_enable(struct vs_nic_rxq *q, bool on)
 static void write_tx(struct vs_nic_txq *q, uint64_t first, uint64_t second)
 {
     store(desc_of(q->ring, q->next), first, second);
-    q->next = after(q->next, q->size);
+    q->next = vs_nic_after(q->next, q->size);
     q->free--;
 }
 
@@ -312,11 +307,11 @@ static void clean(struct vs_nic_txq *q)
         uint16_t last = d->last[q->index][q->clean];
         if (!(load(desc_of(q->ring, last) + 1) >> 32 & IXGBE_TX_DD))
             break;
-        uint16_t i = q->clean, end = after(last, q->size);
+        uint16_t i = q->clean, end = vs_nic_after(last, q->size);
         do {
             vs_nic_tx_done(q, i);
             q->free++;
-            i = after(i, q->size);
+            i = vs_nic_after(i, q->size);
         } while (i != end);
         q->clean = end;
     }

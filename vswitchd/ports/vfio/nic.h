@@ -252,6 +252,19 @@ extern const uint8_t vs_nic_rss_key[40];
 /* Is there a BAR `i` of `size` bytes? 0 or an error that says so. */
 int vs_nic_need_bar(struct vs_nic *nic, unsigned i, uint64_t size);
 
+/* The descriptor behind descriptor i of a ring. */
+static inline uint16_t vs_nic_after(uint16_t i, uint16_t size)
+{
+    return (uint16_t)(i + 1 == size ? 0 : i + 1);
+}
+
+/* The descriptor n (at most the ring's size) further on. */
+static inline uint16_t vs_nic_ahead(uint16_t i, uint16_t n, uint16_t size)
+{
+    uint32_t next = (uint32_t)i + n;
+    return (uint16_t)(next >= size ? next - size : next);
+}
+
 static inline struct vs_nic *vs_nic_of(struct vs_port *port)
 {
     return VS_CONTAINER_OF(port, struct vs_nic, port);
