@@ -210,6 +210,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rounds", type=int, default=8)
     result.add_argument("--seconds", type=float, default=2.0, help="time of a turn (default %(default)s)")
     text = "frames on the way each way (default %(default)s); 1000000: both ends send as fast as they can"
+    result.add_argument(
+        "--core", type=int, help="of QEMU and of the host's end of the cables (default: the last)"
+    )
     result.add_argument("--window", type=int, default=64, help=text)
     result.add_argument(
         "--out", type=Path, default=RESULTS, help="directory of the results (default %(default)s)"
@@ -235,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         raise SystemExit("guest_nics: needs root: the guest runs on the root directory of this machine")
     deepen()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if words.core is None else words.core})
     words.models = words.models or list(MODELS)
     head = f"{describe()}, window {words.window}"
     print(head, flush=True)
