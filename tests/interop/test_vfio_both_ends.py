@@ -68,8 +68,11 @@ class Both:
 
     def check(self, what: str) -> None:
         """Let frames circle; again, which needs no translation that was not there; and every packet is accounted for."""
+        start = self._translations()
         rates = [self.circle()]
         before = self._translations()
+        answers = {name: before[name] - start[name] for name in before if name.startswith("updates")}
+        assert all(0 < count < FEW for count in answers.values()), answers
         rates.append(self.circle())
         assert self._translations() == before
         print(f"{what}: {', '.join(f'{rate:.0f}' for rate in rates)} packets/s")

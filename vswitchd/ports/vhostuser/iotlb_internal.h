@@ -24,6 +24,9 @@ struct vs_iotlb_snapshot {
     struct vs_iotlb_entry e[];
 };
 
+/* A huge page: one question is asked about each until an answer shows that there are only small ones. */
+enum { VS_IOTLB_REGION_SHIFT = 21, VS_IOTLB_FINE = 16 };
+
 struct vs_iotlb_want {
     uint64_t page;
     uint32_t perm;
@@ -48,6 +51,8 @@ struct vs_iotlb {
     bool rung; /* the control thread was told to collect */
     unsigned n_wanted;
     struct vs_iotlb_want wanted[VS_IOTLB_MISSES];
+    uint64_t fine[VS_IOTLB_FINE]; /* regions that were answered page by page lately, plus 1 */
+    unsigned next_fine;
     /* the control thread's */
     bool evicted VS_CACHE_ALIGNED; /* views may remember what the snapshot does not have any more */
     uint64_t stamp;

@@ -48,11 +48,41 @@ static void forget(struct vs_iotlb *t, unsigned i)
     memmove(&t->wanted[i], &t->wanted[i + 1], (--t->n_wanted - i) * sizeof t->wanted[0]);
 }
 
+static bool is_fine(const struct vs_iotlb *t, uint64_t region)
+{
+    for (unsigned i = 0; i < VS_IOTLB_FINE; i++)
+        if (t->fine[i] == region + 1)
+            return true;
+    return false;
+}
+
+/* Under the lock. Is a question about the same huge page under way, whose answer may be all that is wanted? A guest with huge pages would
+ * be asked about each of the 512 pages in them; one without is found out by its first answer. */
+static bool held_back(const struct vs_iotlb *t, const struct vs_iotlb_want *w)
+{
+    uint64_t region = w->page >> VS_IOTLB_REGION_SHIFT;
+    if (is_fine(t, region))
+        return false;
+    for (unsigned i = 0; i < t->n_wanted; i++)
+        if (t->wanted[i].told && t->wanted[i].page >> VS_IOTLB_REGION_SHIFT == region)
+            return true;
+    return false;
+}
+
+/* Under the lock. An answer of less than a huge page: there are small ones in its region. */
+static void note_fine(struct vs_iotlb *t, uint64_t iova, uint64_t last)
+{
+    uint64_t region = iova >> VS_IOTLB_REGION_SHIFT, size = UINT64_C(1) << VS_IOTLB_REGION_SHIFT;
+    if (last >> VS_IOTLB_REGION_SHIFT == region && last - iova < size - 1 && !is_fine(t, region))
+        t->fine[t->next_fine++ % VS_IOTLB_FINE] = region + 1;
+}
+
 unsigned vs_iotlb_settle(struct vs_iotlb *t, uint64_t iova, uint64_t last, uint32_t granted)
 {
     unsigned before;
     vs_spin_lock(&t->lock);
     before = t->n_wanted;
+    note_fine(t, iova, last);
     for (unsigned i = 0; i < t->n_wanted;) {
         const struct vs_iotlb_want *w = &t->wanted[i];
         if (w->page <= last && iova <= w->page + (VS_IOTLB_PAGE - 1) && (w->perm & ~granted) == 0)
@@ -61,7 +91,11 @@ unsigned vs_iotlb_settle(struct vs_iotlb *t, uint64_t iova, uint64_t last, uint3
             i++;
     }
     unsigned gone = before - t->n_wanted;
+    bool more = gone > 0 && t->n_wanted > 0 && !t->rung; /* what was held back may be asked now */
+    t->rung |= more;
     vs_spin_unlock(&t->lock);
+    if (more)
+        ring_bell(t);
     return gone;
 }
 
@@ -81,11 +115,12 @@ unsigned vs_iotlb_collect(struct vs_iotlb *t, struct vs_iotlb_miss *to, unsigned
             forget(t, i);
             continue;
         }
-        if (!w->told && got == n) {
+        bool ask = !w->told && !held_back(t, w);
+        if (ask && got == n) {
             t->rung = true;
             break;
         }
-        if (!w->told) {
+        if (ask) {
             to[got++] = (struct vs_iotlb_miss){.iova = w->page, .perm = w->perm};
             w->told = 1;
             w->age = 0;
