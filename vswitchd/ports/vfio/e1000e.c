@@ -11,6 +11,9 @@ enum {
     RX_LOOK = 256, /* frames looked at in one turn, bad ones included */
     RX_AHEAD = 4,  /* frames whose bytes are on their way into the cache */
     RX_CUT = 0,    /* q->own: the rest of a frame without an end is being skipped */
+    RX_TELL = 32,  /* buffers posted before the device hears of them: a register is dear */
+    TX_OPEN = 0,   /* q->own of a transmit queue: first descriptor that the device has not heard of */
+    TX_LAST = 1,   /* and the last word that was written */
     MIN_MSS = 64,  /* of what the device segments */
     NO_DROP = -1,  /* enum vs_drop starts at 0 */
     ETH_TAG = 0x8100,
@@ -165,8 +168,12 @@ VS_ALWAYS_INLINE int receive(struct vs_nic_rxq *q, struct vs_packet **pkts, int 
         bytes += d.len;
         used++;
     }
-    if (looked > 0) /* the last descriptor that is ours to give */
+    uint16_t untold = vs_nic_ahead(q->next, (uint16_t)(q->size - q->tail), q->size);
+    if (untold >= VS_MIN((int)RX_TELL, q->size / 4)) {
+        q->tail = q->next;
+        /* the last descriptor that is ours to give */
         vs_e1000e_write(nic, q->doorbell, vs_nic_ahead(q->next, (uint16_t)(q->size - 1), q->size));
+    }
     vs_port_rx_count(c, (uint64_t)used, bytes);
     return used;
 }
@@ -275,30 +282,39 @@ static void tx_put(struct vs_nic_txq *q, const struct vs_nic_frame *f, const str
         }
         if (i + 1 == f->n) {
             q->bufs[q->next] = f->owner;
-            fields |= E1_TXD_EOP | E1_TXD_RS;
+            fields |= E1_TXD_EOP;
+            q->own[TX_LAST] = fields | left;
         }
         tx_desc(q, address, fields | left);
     }
 }
 
-/* From packet to packet: only the last descriptor of each is asked. */
+/* From batch to batch: only the last descriptor of each is asked. */
 static void tx_clean(struct vs_nic_txq *q)
 {
     const struct vs_e1000e_desc *ring = (const struct vs_e1000e_desc *)(const void *)q->ring;
-    while (q->clean != q->next) {
-        uint16_t last = q->clean, n = 1;
-        for (; q->bufs[last] == NULL; n++)
-            last = vs_nic_after(last, q->size);
+    const uint16_t *ends = vs_e1000e_of(q->nic)->ends[q->index];
+    while (q->clean != q->own[TX_OPEN]) {
+        uint16_t last = ends[q->clean], end = vs_nic_after(last, q->size);
         if (!(__atomic_load_n(&ring[last].word, __ATOMIC_RELAXED) & E1_TXD_DONE))
             break;
-        vs_nic_tx_done(q, last);
-        q->free = (uint16_t)(q->free + n);
-        q->clean = vs_nic_after(last, q->size);
+        for (; q->clean != end; q->clean = vs_nic_after(q->clean, q->size)) {
+            vs_nic_tx_done(q, q->clean);
+            q->free++;
+        }
     }
 }
 
+/* The last descriptor of a batch alone is to be reported: each report is a write of the device. */
 static void tx_kick(struct vs_nic_txq *q)
 {
+    uint16_t last = vs_nic_ahead(q->next, (uint16_t)(q->size - 1), q->size);
+    struct vs_e1000e_desc *d = (struct vs_e1000e_desc *)(void *)q->ring + last;
+    if (q->next == q->own[TX_OPEN])
+        return;
+    __atomic_store_n(&d->word, q->own[TX_LAST] | E1_TXD_RS, __ATOMIC_RELAXED);
+    vs_e1000e_of(q->nic)->ends[q->index][q->own[TX_OPEN]] = last;
+    q->own[TX_OPEN] = q->next;
     vs_e1000e_write(q->nic, q->doorbell, q->next);
 }
 

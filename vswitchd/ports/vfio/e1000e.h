@@ -16,13 +16,16 @@
 #include "e1000e_regs.h"
 #include "nic.h"
 
+enum { E1_QUEUES = 2 }; /* each way, at most */
+
 struct vs_e1000e {
     struct vs_nic nic;
     bool legacy; /* 8254x */
     uint32_t rctl;
-    uint32_t seen;   /* STATUS when irq looked last */
-    uint32_t was_up; /* when link looked last */
-    uint32_t missed; /* MPC when stats looked last: QEMU's does not go back to 0 */
+    uint32_t seen;                             /* STATUS when irq looked last */
+    uint32_t was_up;                           /* when link looked last */
+    uint32_t missed;                           /* MPC when stats looked last: QEMU's does not go back to 0 */
+    uint16_t ends[E1_QUEUES][VS_NIC_MAX_DESC]; /* of each batch under way: by its first descriptor its last */
 };
 
 struct vs_e1000e_desc {
