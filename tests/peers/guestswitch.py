@@ -26,6 +26,8 @@ BRIDGE = "br0"
 class GuestSwitch(Switch):
     """The daemon in the guest. Everything but starting and ending it is as with one of the host."""
 
+    patience = 240
+
     def __init__(self, directory: Path, machine: Machine, devices: Sequence[Device]) -> None:
         """Start the guest, which boots meanwhile. `directory`: short, and not below what the guest hides (/run, /dev)."""
         super().__init__(directory / "state")
@@ -93,7 +95,7 @@ class GuestSwitch(Switch):
         self._starts += 1
         text = self.guest.run(f"{env} setsid {words} < /dev/null > {log} 2>&1 &\necho $!")[1]
         self._pid = int(text)
-        until(self._answers, f"the switch in the guest answers ({log} there)", seconds=180, every=0.5)
+        until(self._answers, f"the switch in the guest answers ({log} there)", seconds=300, every=0.5)
         return self
 
     def _answers(self) -> bool:

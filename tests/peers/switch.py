@@ -43,6 +43,9 @@ def free_tcp_port() -> int:
 class Switch:
     """One daemon. A context manager that starts it and, at the end, stops it."""
 
+    patience = 30
+    """Seconds that vsctl waits for a change to be in force."""
+
     def __init__(
         self, state: Path, *, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
     ) -> None:
@@ -86,7 +89,7 @@ class Switch:
 
         To somebody without the right to make interfaces vsctl says by 65 that a new bridge has no LOCAL.
         """
-        done = run(self._words("vsctl", "--timeout=30", *words), check="add-br" not in words)
+        done = run(self._words("vsctl", f"--timeout={self.patience}", *words), check="add-br" not in words)
         faults = [line for line in done.stderr.splitlines() if "Error detected" in line]
         no_local = bool(faults) and all("internal port" in f and "no permission" in f for f in faults)
         if done.returncode and not (done.returncode == 65 and no_local and os.geteuid() != 0):
