@@ -126,6 +126,7 @@ class Nic:
         self.counters = ffi.new("struct vs_port_counters *")
         self.handle: Any = ffi.NULL
         self.fds: list[int] = []
+        self._spent: list[int] = []
         self._frames = ffi.new("uint8_t[]", 32 * STRIDE)
         self._lens = ffi.new("uint32_t[32]")
         self._taken = _models.new("uint8_t[]", STRIDE)
@@ -172,8 +173,7 @@ class Nic:
         config = self.config(**changed)
         if vectors:
             config.n_vectors = 1 if vectors == 1 and vectors is not True else config.n_rxq + 1
-            for fd in self.fds:
-                os.close(fd)
+            self._spent += self.fds  # a core may still wait for them
             self.fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(config.n_vectors)]
             for number, fd in enumerate(self.fds):
                 self.models.model_set_vector(self.model, number, fd)
@@ -266,9 +266,9 @@ class Nic:
             lib.vs_nic_stop(self.handle)
             lib.vs_port_destroy(self.handle)
             self.handle = ffi.NULL
-        for fd in self.fds:
+        for fd in self.fds + self._spent:
             os.close(fd)
-        self.fds = []
+        self.fds, self._spent = [], []
         self.models.model_free(self.model)
 
 

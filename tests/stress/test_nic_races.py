@@ -59,11 +59,9 @@ class End:
         self.queues = min(2, self.nic.info.max_rxq)
         self.latest = [-1] * FLOWS  # number of the frame of each flow that came out last
         self.port: Any = None
-        self.old_fds: list[int] = []
 
     def start(self, **changed: int) -> None:
         """Run, with interrupts."""
-        self.old_fds += self.nic.fds
         self.nic.start(
             n_rxq=self.queues, n_txq=min(2, self.nic.info.max_txq), mtu=4000, vectors=True, **changed
         )
@@ -134,7 +132,6 @@ class Pair:
         self.dp.close()
         for end in self.ends:
             end.nic.handle = dp.ffi.NULL
-            end.nic.fds += end.old_fds
             end.nic.close()
 
 
