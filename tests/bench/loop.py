@@ -16,7 +16,12 @@ def program(directory: Path) -> Path:
     objects = [o for o in (ROOT / "build/native").glob("*.o") if o.name != "_core.o"]
     if not objects:
         raise SystemExit("loop: no compiled datapath in build/native; run make build first")
-    folders = ("vswitchd/datapath", "vswitchd/ports/vhostuser", "vswitchd/ports/kernel", "vswitchd/ports/vfio")
+    folders = (
+        "vswitchd/datapath",
+        "vswitchd/ports/vhostuser",
+        "vswitchd/ports/kernel",
+        "vswitchd/ports/vfio",
+    )
     includes = [f"-I{ROOT / folder}" for folder in folders]
     source, out = Path(__file__).with_name("loop.c"), directory / "loop"
     subprocess.run(

@@ -10,7 +10,12 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[2] / "vswitchd"
-FOLDERS = [PACKAGE / "datapath", PACKAGE / "ports/vhostuser", PACKAGE / "ports/kernel", PACKAGE / "ports/vfio"]
+FOLDERS = [
+    PACKAGE / "datapath",
+    PACKAGE / "ports/vhostuser",
+    PACKAGE / "ports/kernel",
+    PACKAGE / "ports/vfio",
+]
 HEAD = 192  # VS_HEAD_COPY: parsed and edited, so copied in and out
 REST = 200  # of the batch: descriptors, headers of the rings, keys and cache entries of a flow
 
