@@ -53,6 +53,20 @@ def test_transmit_checksum(nics: Any, kind: str, proto: str, version: int, tags:
     assert not nic.faults
 
 
+def test_large_packets_one_after_the_other(nics: Any, kind: str) -> None:
+    """There are few buffers for them: what the device is done with is used again."""
+    raw, _, start, offset, head = partial("tcp", 4, 0, bytes(60000))
+    nic = nics(kind)
+    nic.start(tx_desc=nic.info.max_desc // nic.info.desc_multiple * nic.info.desc_multiple)
+    for _ in range(80):
+        nic.tx(
+            raw, csum=lib.VS_CSUM_PARTIAL, csum_start=start, csum_offset=offset,
+            gso_type=lib.VS_GSO_TCPV4, gso_size=1400, gso_hdr_len=head,
+        )  # fmt: skip
+        assert sent(nic)
+    assert not nic.drops()
+
+
 @pytest.mark.parametrize(("version", "tags"), [(4, 0), (4, 1), (6, 0), (6, 1)])
 @pytest.mark.parametrize("size", [(1400, 400), (1400, 1400), (9000, 1400), (60000, 1400), (65000, 536)])
 def test_segmentation(nics: Any, kind: str, version: int, tags: int, size: tuple[int, int]) -> None:

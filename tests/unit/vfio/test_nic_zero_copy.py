@@ -107,6 +107,18 @@ def test_jumbo_stays(switch: Switch) -> None:
     assert [frame for _, frame in switch.nics[1].taken()] == [data(9000)]
 
 
+def test_bad_frames_only(switch: Switch) -> None:
+    """A queue that hears nothing but runts for long still takes the good ones that follow."""
+    switch.rule(dp.output(2))
+    for _ in range(300):
+        switch.nics[0].receive(bytes(13))
+        switch.dp.poll()
+    for _ in range(20):
+        assert switch.nics[0].receive(data()) == 1
+        switch.dp.poll()
+    assert len(switch.nics[1].taken()) == 20
+
+
 def test_two_receivers(switch: Switch) -> None:
     """To the other NIC and to a port that reads the payload later: neither takes it from the other."""
     switch.rule(dp.output(2), dp.output(3))

@@ -68,6 +68,13 @@ def test_refused(words: dict[str, str], says: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("mtu", [67, 65536, 1 << 40])
+def test_no_such_mtu(mtu: int) -> None:
+    """What no NIC can have."""
+    with pytest.raises(PortError, match="from 68 to 65535"):
+        read(PCI, mtu_request=mtu)
+
+
 def test_too_many_queues() -> None:
     """More than any NIC of ours has."""
     with pytest.raises(PortError, match="1 to 16"):

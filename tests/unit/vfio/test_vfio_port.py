@@ -243,3 +243,36 @@ def test_reset_before_dma(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     assert box.add().status().link_up
     assert masters == [False]
     assert device(box).bus_master
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_bug_costs_the_port_only(box: Box, monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    """Whatever is raised on the way, nothing stays open, and the port says so."""
+    port = box.add() if again else None
+    wish = ports.VfioPort._wish
+    monkeypatch.setattr(ports.VfioPort, "_wish", lambda *_: 1 // 0)
+    if port is None:
+        port = box.add()
+    else:
+        assert port.reconfigure(box.config(mtu_request=2000))
+    assert "log has the details" in port.status().info["error"]
+    assert box.kernel.left() == []
+    monkeypatch.setattr(ports.VfioPort, "_wish", wish)
+    port._retry()
+    assert port.status().link_up
+
+
+def test_dies_at_the_first_look(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is kept."""
+
+    class Dead:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def vs_nic_irq(self, _handle: Any) -> int:
+            dead: int = lib.VS_NIC_IRQ_DEAD
+            return dead
+
+    monkeypatch.setattr(ports, "lib", Dead())
+    assert "does not answer" in box.add().status().info["error"]
+    assert box.kernel.left() == []

@@ -333,13 +333,17 @@ static void irq_enable(struct vs_nic_rxq *q, bool on)
         if (on)
             vs_e1000e_write(nic, E1_ICR, own);
         vs_e1000e_write(nic, on ? E1_IMS : E1_IMC, own);
+        if (on) /* writes are posted: the caller looks at the ring after the device has them */
+            (void)vs_e1000e_read(nic, E1_STATUS);
         return;
     }
     if (!on)
         vs_e1000e_write(nic, E1_IMC, E1_INT_RX | own);
     vs_e1000e_causes(nic); /* the line must go down before the kernel lets it through again */
-    if (on)
+    if (on) {
         vs_e1000e_write(nic, E1_IMS, E1_INT_RX | own);
+        (void)vs_e1000e_read(nic, E1_STATUS);
+    }
 }
 
 /* One vector for all: a cause that was meant for a sleeping core is handed on to it, and the kernel lets the next one through. */

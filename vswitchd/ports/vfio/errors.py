@@ -51,7 +51,7 @@ def _mb(size: int) -> str:
 
 def bad_address(text: str) -> VfioError:
     """Not a PCI address."""
-    shown = text if len(text) <= 40 else text[:40] + "..."
+    shown = "".join(c if c.isprintable() else "?" for c in (text if len(text) <= 40 else text[:40] + "..."))
     return VfioError(
         Cause.ADDRESS, f"'{shown}' is no PCI address; write it like 0000:01:00.0 (lspci -D shows all)"
     )

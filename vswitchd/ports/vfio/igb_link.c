@@ -24,7 +24,10 @@ static bool semaphore_take(const struct igb *igb)
     if (vs_igb_read(igb, IGB_SWSM) & IGB_SWSM_SMBI)
         return false;
     vs_igb_write(igb, IGB_SWSM, IGB_SWSM_SWESMBI);
-    return vs_igb_read(igb, IGB_SWSM) & IGB_SWSM_SWESMBI;
+    if (vs_igb_read(igb, IGB_SWSM) & IGB_SWSM_SWESMBI)
+        return true;
+    vs_igb_write(igb, IGB_SWSM, 0); /* the firmware has it: the other one back */
+    return false;
 }
 
 /* Firmware and the other functions use the PHY's bus too. Who holds it for long has died with it: a driver that was killed. */

@@ -143,6 +143,8 @@ static void ixgbe_irq_enable(struct vs_nic_rxq *q, bool on)
     if (on)
         ixgbe_write(q->nic, IXGBE_EICR, bit);
     ixgbe_write(q->nic, on ? IXGBE_EIMS : IXGBE_EIMC, bit);
+    if (on) /* writes are posted: the caller looks at the ring after the device has them */
+        (void)ixgbe_read(q->nic, IXGBE_STATUS);
 }
 
 /* ---- transmit -------------------------------------------------------------------------------------------------------- */
@@ -320,6 +322,7 @@ static void clean(struct vs_nic_txq *q)
 static void ixgbe_tx(struct vs_nic_txq *q, struct vs_packet **pkts, int n, struct vs_port_counters *c)
 {
     vs_nic_transmit(q, pkts, n, c, put, clean, kick);
+    kick(q); /* also when the ring went round exactly; does nothing when all was told */
 }
 
 /* ---- control ----------------------------------------------------------------------------------------------------------- */

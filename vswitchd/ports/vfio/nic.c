@@ -94,15 +94,6 @@ static bool runs(const struct vs_nic *nic)
     return atomic_load_explicit(&nic->running, memory_order_acquire) != 0; /* pairs with vs_nic_start */
 }
 
-static int port_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
-                   struct vs_port_counters *c)
-{
-    struct vs_nic *nic = vs_nic_of(port);
-    if (VS_UNLIKELY(!runs(nic) || rxq >= nic->config.n_rxq))
-        return 0;
-    return nic->driver->rx(&nic->rxq[rxq], pkts, n, c);
-}
-
 static void port_rx_release(struct vs_port *port, unsigned rxq)
 {
     struct vs_nic_rxq *q = &vs_nic_of(port)->rxq[rxq];
@@ -110,6 +101,18 @@ static void port_rx_release(struct vs_port *port, unsigned rxq)
         if (q->lent[i] != NULL)
             vs_dma_put(&q->list, q->lent[i]);
     q->n_lent = 0;
+}
+
+static int port_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                   struct vs_port_counters *c)
+{
+    struct vs_nic *nic = vs_nic_of(port);
+    if (VS_UNLIKELY(!runs(nic) || rxq >= nic->config.n_rxq))
+        return 0;
+    int got = nic->driver->rx(&nic->rxq[rxq], pkts, n, c);
+    if (VS_UNLIKELY(got == 0 && nic->rxq[rxq].n_lent != 0))
+        port_rx_release(port, rxq); /* bad frames only: the core gives nothing back when it got nothing */
+    return got;
 }
 
 static void port_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,

@@ -88,6 +88,11 @@ VS_ALWAYS_INLINE bool vs_nic_frame_take(struct vs_packet *p, struct vs_nic_frame
         f->frag[f->n].iova = vs_dma_iova(p->segs[i].data);
         f->frag[f->n++].len = p->segs[i].len;
     }
+    uint32_t held = 0;
+    for (const struct vs_dma_buf *each = b; each != NULL; each = each->next)
+        held++;
+    if (VS_UNLIKELY(held > f->n))
+        return false; /* a ring holds no more buffers than descriptors: vs_nic_n_buffers */
     memcpy(at, p->data, p->head_len);
     f->frag[0].iova = b->iova + (uint64_t)(at - b->bytes);
     f->len = p->frame_len;
@@ -128,6 +133,10 @@ VS_ALWAYS_INLINE void vs_nic_transmit(struct vs_nic_txq *q, struct vs_packet **p
         }
         if (!vs_nic_frame_take(p, &f)) {
             int why = vs_nic_frame_copy(q, p, NULL, 0, &f);
+            if (VS_UNLIKELY(why != 0)) { /* what the device is done with may be what is missing */
+                clean(q);
+                why = vs_nic_frame_copy(q, p, NULL, 0, &f);
+            }
             if (VS_UNLIKELY(why != 0)) {
                 vs_port_tx_drop(c, (enum vs_drop)why, 1);
                 continue;

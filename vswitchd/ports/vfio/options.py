@@ -19,6 +19,7 @@ RX_DESC = TX_DESC = 1024
 MAX_DESC: int = lib.VS_NIC_MAX_DESC
 MAX_QUEUES: int = lib.VS_NIC_QUEUES
 DEFAULT_MTU = 1500
+_LEAST_MTU, _MOST_MTU = 68, 65535
 
 OFFLOADS: dict[str, int] = {
     "rx-csum": lib.VS_NIC_F_RX_CSUM,
@@ -62,6 +63,10 @@ def read(config: PortConfig) -> Options:
         raise reader.bad("dpdk-vf-mac", "a MAC address such as 02:00:00:00:00:01")
     if config.n_rxq is not None and config.n_rxq > MAX_QUEUES:
         raise reader.bad("n_rxq", f"a number from 1 to {MAX_QUEUES}")
+    if config.mtu_request is not None and not _LEAST_MTU <= config.mtu_request <= _MOST_MTU:
+        raise reader.error(
+            f"mtu_request {config.mtu_request} is not a number from {_LEAST_MTU} to {_MOST_MTU}"
+        )
     return Options(
         pci=reader.address(),
         n_rxq=config.n_rxq or 1,

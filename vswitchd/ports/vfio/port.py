@@ -19,6 +19,7 @@ from vswitchd.ports.vfio.hub import hub
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from vswitchd.ports.vfio.device import Device
     from vswitchd.ports.vfio.irq import Interrupts
@@ -65,21 +66,7 @@ class VfioPort:
 
     def _open(self) -> None:
         """Open the device and run, or note why not and try again later."""
-        before = self.error
-        try:
-            self._device = self._hub.vfio.open(self._options.pci)
-            self._device.watch(self._env.loop, self._wanted_back, self._failed)
-            self._attach(self._device)
-            self._start(self._device)
-        except PortError as error:
-            self._close()
-            self.error = str(error)
-            busy = isinstance(error, VfioError) and error.cause is Cause.BUSY
-            self._again = _AGAIN_SOON if busy else _AGAIN
-            if self.error != before:
-                log.warning("port %s: %s", self.config.name, self.error)
-        else:
-            self.error = ""
+        if self._attempt(self._begin):
             log.info(
                 "port %s: %s runs with driver %s",
                 self.config.name,
@@ -87,6 +74,35 @@ class VfioPort:
                 nic_status.driver(self.handle),
             )
         self._schedule()
+
+    def _begin(self) -> None:
+        """Open the device and run. Raises PortError."""
+        self._device = self._hub.vfio.open(self._options.pci)
+        self._device.watch(self._env.loop, self._wanted_back, self._failed)
+        self._attach(self._device)
+        self._start(self._device)
+
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        """Do it; on any error give the device back, note the reason, and return False."""
+        before = self.error
+        try:
+            step()
+        except PortError as error:
+            self._close()
+            self.error = str(error)
+            busy = isinstance(error, VfioError) and error.cause is Cause.BUSY
+            self._again = _AGAIN_SOON if busy else _AGAIN
+            if self.error != before:
+                log.warning("port %s: %s", self.config.name, self.error)
+        except Exception:
+            log.exception("port %s: the driver failed", self.config.name)
+            self._close()
+            self.error = "internal error in the driver; the vswitchd log has the details"
+            self._again = _AGAIN
+        else:
+            self.error = ""
+            return True
+        return False
 
     def _attach(self, device: Device) -> None:
         """Find the driver and let it look at the device. Raises PortError."""
@@ -149,6 +165,8 @@ class VfioPort:
             self._env.loop.add_reader(self._reading, self._interrupt)
         self._hub.faults.add(device, nic_status.known_faults(self.handle))
         self._look()
+        if self._device is None:
+            raise PortError(self.error)  # it died at the first look
 
     def _halt(self) -> None:
         """Stop and give back what _start took; the device stays open."""
@@ -258,15 +276,10 @@ class VfioPort:
             return False
         changed, self.config, self._options = asked != self._options, config, asked
         if changed and self._device is not None:
+            device = self._device
             self._halt()
-            try:
-                self._start(self._device)
-                self.error = ""
-            except PortError as error:
-                self._close()
-                self.error = str(error)
-                log.warning("port %s: %s", self.config.name, self.error)
-                self._schedule()
+            self._attempt(lambda: self._start(device))
+            self._schedule()
             self._env.changed(self)
         return True
 

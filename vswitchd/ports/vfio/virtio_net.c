@@ -201,8 +201,6 @@ static int irq(struct vs_nic *nic)
 {
     struct vs_virtio_net *v = vs_virtio_of(nic);
     int what = 0;
-    if (nic->unmask_fd >= 0)
-        (void)vs_mmio_read8(vs_virtio_bar(nic, VIRTIO_ISR), vs_virtio_place(nic, VIRTIO_ISR, 0));
     uint8_t now = vs_virtio_status(nic);
     bool dead = now == STATUS_GONE || (now & STATUS_NEEDS_RESET);
     for (unsigned i = 0; i < nic->config.n_rxq; i++)

@@ -149,7 +149,7 @@ VS_ALWAYS_INLINE int finish(struct vs_nic_rxq *q, struct vs_packet *p, uint64_t 
 /* One of several buffers of a frame, taken out of the ring. A reason, or 0. */
 static int take_part(struct vs_nic_rxq *q, struct vs_packet *p, const struct used *u, bool head)
 {
-    if (u->len > VIRTIO_RX_BYTES || (head && u->len < VIRTIO_HEADER))
+    if (u->len > VIRTIO_RX_BYTES || u->len < (head ? VIRTIO_HEADER : 1))
         return VS_DROP_RX_DEVICE;
     struct vs_dma_buf *b = vs_nic_rx_swap(q, (uint16_t)u->id);
     bool ok = head ? vs_nic_rx_first(q, p, b, VS_DMA_HEADROOM, u->len - VIRTIO_HEADER)

@@ -187,6 +187,9 @@ int vs_virtio_start(struct vs_nic *nic)
     /* Without RSS a device spreads over all pairs in use, and what came to a queue that nobody polls would be lost. */
     if (!vs_virtio_has(v, F_RSS))
         nic->config.n_txq = VS_MIN(nic->config.n_txq, nic->config.n_rxq);
+    if (!vs_virtio_has(v, F_RSS) && !vs_virtio_has(v, F_MQ) && nic->config.n_rxq > 1)
+        return vs_nic_fail(nic, EINVAL, "n_rxq %u: without MQ and RSS the device has one receive queue",
+                           nic->config.n_rxq);
     rc = set_queues(v);
     if (rc < 0)
         return rc;
