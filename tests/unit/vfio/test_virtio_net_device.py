@@ -134,7 +134,9 @@ def test_interrupt_line(nics: Any, rings: Model) -> None:
     assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 0
     nic.set_link(True)
     lib.vs_nic_irq(nic.handle)
-    assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 2, "the line belongs to the core that sleeps"
+    assert bar.hook.read(bar.hook.ctx, isr.bar, isr.offset, 1) == 2, (
+        "the line belongs to the core that sleeps"
+    )
 
 
 def test_speed(nics: Any) -> None:
