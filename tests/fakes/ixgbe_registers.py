@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from cffi import FFI
 
-from fakes.nic_models import Nic, library
+from fakes.nic_models import Nic, library_path
 
 _ffi = FFI()
 _ffi.cdef(
@@ -23,9 +22,7 @@ _ffi.cdef(
 @cache
 def registers() -> Any:
     """The library of the models once more, for the functions that only this model has."""
-    library()
-    lines = Path("/proc/self/maps").read_text(encoding="ascii").splitlines()
-    return _ffi.dlopen(next(line.split()[-1] for line in lines if "/vs-devices-" in line))
+    return _ffi.dlopen(str(library_path()))
 
 
 def read(nic: Nic, at: int) -> int:

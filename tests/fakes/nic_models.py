@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shlex
@@ -56,8 +57,8 @@ _models.cdef(
 
 
 @cache
-def library() -> Any:
-    """Compile the models (once per content) and load them."""
+def library_path() -> Path:
+    """Compile the models, once per content: the other worker waits, so that the file is never replaced under a user."""
     sources = sorted(DEVICES.glob("*.c"))
     digest = hashlib.sha256()
     for path in [*sources, *sorted(DEVICES.glob("*.h")), *sorted(PACKAGE.glob("ports/vfio/*.h"))]:
@@ -77,16 +78,26 @@ def library() -> Any:
         flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     digest.update(repr(flags).encode())
     target = Path(tempfile.gettempdir()) / f"vs-devices-{os.getuid()}-{digest.hexdigest()[:16]}.so"
-    if not target.exists():
-        part = target.with_suffix(f".{os.getpid()}")
-        plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-        compiler = shlex.split(os.environ.get("CC", "cc"))
-        done = subprocess.run(
-            [*compiler, *flags, *sources, "-o", part], capture_output=True, text=True, check=False, env=plain
-        )
-        assert done.returncode == 0, done.stderr
-        part.replace(target)
-    return _models.dlopen(str(target))
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _compile(flags, sources, target)
+    return target
+
+
+def _compile(flags: list[str], sources: list[Path], target: Path) -> None:
+    part = target.with_suffix(f".{os.getpid()}")
+    plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    command = [*shlex.split(os.environ.get("CC", "cc")), *flags, *sources, "-o", part]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    assert done.returncode == 0, done.stderr
+    part.replace(target)
+
+
+@cache
+def library() -> Any:
+    """Load the models."""
+    return _models.dlopen(str(library_path()))
 
 
 @contextmanager
