@@ -1,9 +1,11 @@
 """From NIC to NIC through the whole datapath: the payload stays where it was received; with other receivers it is copied."""
 
+import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from fakes.nic_models import BUFFERS, KINDS, Nic, dma_window
+from fakes.nic_models import BIG, BUFFERS, IOVA, KINDS, RINGS, Nic, dma_window
 
 from vswitchd.datapath import dp
 from vswitchd.datapath.dp import ffi, lib
@@ -154,3 +156,37 @@ def test_through_patch_ports(apart: Switch) -> None:
     assert [frame for _, frame in apart.nics[1].taken()] == [
         data()[:12] + bytes.fromhex("81000000") + data()[12:]
     ]
+
+
+TINY = 51
+"""Parts of a frame: as many as a packet holds."""
+
+
+def tiny_parts(memory: Any, ring: int, size: int, at: int) -> None:
+    """A hostile virtio device: one frame, of 20 bytes and then 3 at a time, a buffer for each part."""
+    avail, used = ring + 16 * size, ring + 18 * size + 64
+    for part in range(TINY):
+        place = (at + part) % size
+        (head,) = struct.unpack_from("<H", memory, avail + 4 + 2 * place)
+        (address,) = struct.unpack_from("<Q", memory, ring + 16 * head)
+        if part == 0:
+            start = address - IOVA
+            memory[start : start + 12] = bytes(10) + TINY.to_bytes(2, "little")
+        struct.pack_into("<II", memory, used + 4 + 8 * place, head, 32 if part == 0 else 3)
+    struct.pack_into("<H", memory, used + 2, (at + TINY) & 0xFFFF)
+
+
+@pytest.mark.parametrize("switch", ["virtio_net"], indirect=True)
+def test_a_device_cannot_hold_all_buffers(switch: Switch) -> None:
+    """Frames of many tiny parts are copied: a transmit ring keeps no more buffers than it has descriptors."""
+    hostile, other = switch.nics
+    switch.rule(dp.output(2))
+    hostile.stop()
+    hostile.start(mtu=9000, rx_desc=256)
+    memory = ffi.buffer(ffi.cast("uint8_t *", lib.vs_dma_base()), BUFFERS + BIG + RINGS)
+    before = lib.vs_dma_n_free_buffers(0)
+    for turn in range(20):
+        tiny_parts(memory, BUFFERS + BIG, 256, turn * TINY)
+        switch.dp.poll()
+    assert before - lib.vs_dma_n_free_buffers(0) < 200
+    assert len(other.taken()) == 20
