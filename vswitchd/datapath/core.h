@@ -56,6 +56,7 @@ struct vs_scratch { /* of one level */
     uint8_t dirty[VS_BATCH];
     uint32_t hash[VS_BATCH];
     int64_t at[VS_BATCH];
+    struct vs_program *program[VS_BATCH];
     struct vs_batch_group groups[VS_BATCH];
     struct vs_draft draft;
 };

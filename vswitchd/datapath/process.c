@@ -1,17 +1,8 @@
 /* process.c: one batch through parse, mask, cache, walk and programs; see core.h and README.md (life of a packet). */
 #include "core.h"
-#include "execute.h"
+#include "miss.h"
 #include "parse.h"
 #include "trace.h"
-
-/* What a packet runs: an interned program, or the draft of a walk. */
-struct path {
-    struct vs_rule *const *rules;
-    const struct vs_action *actions;
-    struct vs_program *program; /* NULL: a draft */
-    unsigned n_rules, n_actions, first;
-    uint8_t drop;
-};
 
 /* Why a whole batch of this port must not enter, or -1. */
 static int refuse_batch(const struct vs_port *in)
@@ -43,172 +34,6 @@ static void make_keys(struct vs_core *c, struct vs_scratch *s, const struct vs_b
         if (c->emc.n_entries != 0)
             vs_emc_prefetch(&c->emc, s->hash[i]);
     }
-}
-
-/* ---- running a path ------------------------------------------------------------------------------------------------ */
-
-static struct path path_of_program(struct vs_program *p)
-{
-    return (struct path){.rules = p->rules,
-                         .actions = vs_program_actions(p),
-                         .program = p,
-                         .n_rules = p->n_rules,
-                         .n_actions = p->n_actions,
-                         .first = p->first,
-                         .drop = p->drop};
-}
-
-static struct path path_of_draft(const struct vs_draft *d)
-{
-    return (struct path){.rules = d->rules,
-                         .actions = d->actions,
-                         .n_rules = d->n_rules,
-                         .n_actions = d->n_actions,
-                         .first = d->first,
-                         .drop = d->drop};
-}
-
-/* The program of the packets that an action of the rule before `end` ended: its rules count them, those behind do not. */
-static struct vs_program *ended_program(struct vs_core *c, struct vs_draft *d, const struct path *path,
-                                        unsigned end)
-{
-    memcpy(d->rules, path->rules, end * sizeof d->rules[0]);
-    d->rules[end] = &vs_marker_end;
-    d->n_rules = (uint16_t)(end + 1);
-    d->n_actions = 0;
-    d->first = (uint16_t)path->first;
-    return vs_programs_intern(&c->programs, d);
-}
-
-/* Count a packet of `bytes` bytes for the rules of the path that saw it. */
-static void count_path(struct vs_core *c, struct vs_draft *d, const struct path *path, unsigned ended,
-                       uint32_t bytes)
-{
-    unsigned end = VS_MIN(ended + 1, path->n_rules);
-    struct vs_program *program = path->program;
-    if (program != NULL && end < path->n_rules)
-        program = ended_program(c, d, path, end);
-    if (program == NULL) {
-        vs_rules_count(path->rules + path->first, end - path->first, bytes, c->now_ms);
-        return;
-    }
-    vs_count(&program->packets, 1);
-    vs_count(&program->bytes, bytes);
-    __atomic_store_n(&program->used_ms, c->now_ms, __ATOMIC_RELAXED);
-}
-
-static void mask_key(struct vs_key *key, const struct vs_view *view)
-{
-    uint64_t *w = vs_key_words(key);
-    const uint64_t *used = vs_key_cwords(&view->used);
-    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
-        w[i] &= used[i];
-}
-
-/* The path of a packet that `path` changed and wants looked up again at `table`; the draft is overwritten. */
-static struct path go_on(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,
-                         const struct vs_view *view, const struct vs_key *key, const struct path *path,
-                         unsigned table)
-{
-    struct vs_key masked = *key, walked;
-    const uint64_t *w = vs_key_cwords(&masked);
-    uint64_t h = 0;
-    uint32_t version = (uint32_t)view->version;
-    bool cached = path->program != NULL && c->emc.n_entries != 0;
-    uint32_t id = path->program != NULL ? vs_program_id(&c->programs, path->program) : 0;
-    mask_key(&masked, view);
-    memcpy(masked.recirc_id, &id, sizeof id);
-    for (unsigned i = 0; i < view->n_words; i++)
-        h = vs_hash_word(h, w[view->index[i]]);
-    uint32_t hash = vs_hash_end(vs_hash_word(h, id));
-    if (cached) {
-        struct vs_program *known =
-            vs_emc_get(&c->emc, vs_emc_find(&c->emc, hash), &masked, hash, version, view->ext);
-        vs_count(known != NULL ? &c->stats.emc_hits : &c->stats.emc_misses, 1);
-        if (known != NULL)
-            return path_of_program(known);
-    }
-    if (path->rules != d->rules)
-        memcpy(d->rules, path->rules, path->n_rules * sizeof d->rules[0]);
-    d->n_rules = (uint16_t)path->n_rules;
-    walked = masked;
-    vs_pipeline_walk(b, view, &walked, (uint8_t)table, d);
-    if (VS_UNLIKELY(c->trace != NULL))
-        vs_trace_path(c, d, &walked);
-    struct vs_program *program = path->program != NULL ? vs_programs_intern(&c->programs, d) : NULL;
-    if (program == NULL)
-        return path_of_draft(d);
-    if (cached)
-        vs_emc_insert(&c->emc, &masked, hash, version, view->ext, program);
-    return path_of_program(program);
-}
-
-/* Run a path on one packet, and those that follow where the packet is looked up again: each starts at a later table, so they
- * end. Counts the packet for the rules, by the length that it came in with; sets its fate. `d`: scratch, or the path's own. */
-static void run_path(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,
-                     const struct vs_view *view, struct vs_packet *orig, struct path path)
-{
-    uint32_t bytes = orig->frame_len;
-    struct vs_packet *p = orig;
-    while (true) {
-        struct vs_run run = {.c = c, .b = b, .view = view, .orig = orig, .ended = VS_NOT_ENDED};
-        struct vs_key key;
-        uint8_t dirty = 6;
-        orig->drop = path.drop;
-        vs_run_actions(&run, p, path.actions, path.n_actions);
-        if (VS_LIKELY(c->trace == NULL || !c->trace->dry))
-            count_path(c, d, &path, run.ended, bytes);
-        if (run.recirc == NULL)
-            return;
-        p = run.recirc;
-        vs_parse(p, b->index, &key, &dirty);
-        if (p->head_len < 14 || (view->drop_fragments && (key.ip_frag[0] & VS_FRAG_ANY))) {
-            orig->drop = p->head_len < 14 ? VS_DROP_RX_RUNT : VS_DROP_RX_FRAGMENT;
-            return;
-        }
-        path = go_on(c, d, b, view, &key, &path, run.recirc_table);
-    }
-}
-
-/* ---- a batch ------------------------------------------------------------------------------------------------------- */
-
-/* A cache miss: walk, intern, remember. NULL: the program has no place, the packet was executed from the draft. */
-__attribute__((noinline)) static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s,
-                                                         const struct vs_bridge *b,
-                                                         const struct vs_view *view, struct vs_packet *p,
-                                                         int i)
-{
-    struct vs_key key = s->keys[i];
-    struct vs_draft *d = &s->draft;
-    d->n_rules = 0;
-    vs_pipeline_walk(b, view, &key, 0, d);
-    if (VS_UNLIKELY(c->trace != NULL)) /* core 0: a packet that does not exist */
-        vs_trace_path(c, d, &key);
-    struct vs_program *program = c->index != 0 ? vs_programs_intern(&c->programs, d) : NULL;
-    if (program == NULL) {
-        run_path(c, d, b, view, p, path_of_draft(d));
-        return NULL;
-    }
-    vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, view->ext, program);
-    return program;
-}
-
-static struct vs_program *find_program(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
-                                       const struct vs_view *view, struct vs_packet *p, int i, unsigned *hits)
-{
-    if (c->emc.n_entries != 0) {
-        uint32_t version = (uint32_t)view->version;
-        struct vs_program *program =
-            vs_emc_get(&c->emc, s->at[i], &s->keys[i], s->hash[i], version, view->ext);
-        if (program == NULL) /* an earlier packet of this batch may have filled it */
-            program = vs_emc_get(&c->emc, vs_emc_find(&c->emc, s->hash[i]), &s->keys[i], s->hash[i], version,
-                                 view->ext);
-        if (program != NULL) {
-            (*hits)++;
-            return program;
-        }
-    }
-    return walk(c, s, b, view, p, i);
 }
 
 /* The common case: one output, looked up once for all. */
@@ -243,7 +68,7 @@ static void run_group(struct vs_core *c, struct vs_scratch *s, const struct vs_b
         return;
     }
     for (unsigned i = 0; i < g->n; i++)
-        run_path(c, &s->draft, b, view, pkts[g->at[i]], path_of_program(program));
+        vs_path_run(c, &s->draft, b, view, pkts[g->at[i]], vs_path_of_program(program));
 }
 
 static void account_fates(const struct vs_core *c, const struct vs_port *in, struct vs_packet **pkts, int n)
@@ -259,23 +84,45 @@ static void account_fates(const struct vs_core *c, const struct vs_port *in, str
     vs_count(&pc->rx_forwarded, forwarded);
 }
 
-static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
-                      struct vs_packet **pkts, int n)
+/* Find the program of each packet, or end the packet. */
+static void find_programs(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                          const struct vs_view *view, struct vs_packet **pkts, int n)
 {
-    const struct vs_view *view =
-        atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
-    unsigned n_groups = 0, hits = 0, looked_up = 0;
-    make_keys(c, s, b, view, pkts, n);
-    if (c->emc.n_entries != 0)
-        for (int i = 0; i < n; i++)
-            s->at[i] = vs_emc_find(&c->emc, s->hash[i]);
+    uint8_t missed[VS_BATCH];
+    unsigned n_missed = 0, looked_up = 0, hits = 0;
     for (int i = 0; i < n; i++) {
+        s->program[i] = NULL;
         if (VS_UNLIKELY(pkts[i]->head_len < 14 || pkts[i]->drop == VS_DROP_RX_FRAGMENT)) {
             pkts[i]->drop = pkts[i]->head_len < 14 ? VS_DROP_RX_RUNT : VS_DROP_RX_FRAGMENT;
             continue;
         }
         looked_up++;
-        struct vs_program *program = find_program(c, s, b, view, pkts[i], i, &hits);
+        if (c->emc.n_entries != 0)
+            s->program[i] =
+                vs_emc_get(&c->emc, s->at[i], &s->keys[i], s->hash[i], (uint32_t)view->version, view->ext);
+        if (VS_UNLIKELY(s->program[i] == NULL))
+            missed[n_missed++] = (uint8_t)i;
+    }
+    hits = looked_up - n_missed;
+    if (VS_UNLIKELY(n_missed > 0))
+        hits += vs_miss_batch(c, s, b, view, pkts, missed, n_missed);
+    vs_count(&c->stats.emc_hits, hits);
+    vs_count(&c->stats.emc_misses, looked_up - hits);
+}
+
+static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b, struct vs_port *in,
+                      struct vs_packet **pkts, int n)
+{
+    const struct vs_view *view =
+        atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
+    unsigned n_groups = 0;
+    make_keys(c, s, b, view, pkts, n);
+    if (c->emc.n_entries != 0)
+        for (int i = 0; i < n; i++)
+            s->at[i] = vs_emc_find(&c->emc, s->hash[i]);
+    find_programs(c, s, b, view, pkts, n);
+    for (int i = 0; i < n; i++) {
+        struct vs_program *program = s->program[i];
         if (program == NULL)
             continue;
         /* A sparse set: whatever an older or a nested batch left in program->group is checked against this batch's groups. */
@@ -289,8 +136,6 @@ static void run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_b
     }
     for (unsigned i = 0; i < n_groups; i++)
         run_group(c, s, b, view, in, pkts, &s->groups[i]);
-    vs_count(&c->stats.emc_hits, hits);
-    vs_count(&c->stats.emc_misses, looked_up - hits);
 }
 
 /* Run a packet with a recorder on, if the live trace wants it. */
@@ -310,11 +155,11 @@ static bool run_live(struct vs_core *c, struct vs_draft *d, const struct vs_brid
     if (view->drop_fragments && (key.ip_frag[0] & VS_FRAG_ANY)) {
         p->drop = VS_DROP_RX_FRAGMENT;
     } else {
-        mask_key(&key, view);
+        vs_key_apply(&key, &view->used);
         d->n_rules = 0;
         vs_pipeline_walk(b, view, &key, 0, d);
         vs_trace_path(c, d, &key);
-        run_path(c, d, b, view, p, path_of_draft(d));
+        vs_path_run(c, d, b, view, p, vs_path_of_draft(d));
     }
     c->level--;
     vs_trace_end(c, p);

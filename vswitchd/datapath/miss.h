@@ -1,0 +1,33 @@
+/* miss.h: what happens to packets that the cache does not know. Internal.
+ *
+ * How it works: the tables are walked under the masked key, the draft of the walk is interned as a program, and the cache remembers the
+ * program. A draft that gets no program is run at once.
+ *
+ * Thread safety: one core's own; the tables are read under the batch's view.
+ */
+#ifndef VS_MISS_H
+#define VS_MISS_H
+
+#include "path.h"
+
+static inline void vs_key_apply(struct vs_key *key, const struct vs_key *mask)
+{
+    uint64_t *w = vs_key_words(key);
+    const uint64_t *m = vs_key_cwords(mask);
+    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
+        w[i] &= m[i];
+}
+
+/* Packets pkts[at[0]] .. pkts[at[n - 1]] of a batch, whose masked keys and hashes stand in s->keys and s->hash under the same numbers,
+ * in the order in which they came: s->program[at[i]] is set to the program of each, or to NULL when the packet was run from a draft.
+ * Returns how many found their program in the cache after all, because a packet before them put it there. */
+unsigned vs_miss_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
+                       const struct vs_view *view, struct vs_packet **pkts, const uint8_t *at, unsigned n);
+
+/* The path of a packet that `path` changed and wants looked up again at `table`, from the cache or by a walk; `key` is that of the
+ * packet parsed again. The draft is overwritten. */
+struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,
+                             const struct vs_view *view, const struct vs_key *key, const struct vs_path *path,
+                             unsigned table);
+
+#endif
