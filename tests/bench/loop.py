@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CASES = ((1, "l4"), (8192, "l4"), (1000, "each"), (100_000, "each"))
 
 
-def program(directory: Path) -> Path:
-    """Link loop.c with the objects that `make build` left."""
+def program(directory: Path, name: str = "loop.c") -> Path:
+    """Link a program of this directory with the objects that `make build` left."""
     objects = [o for o in (ROOT / "build/native").glob("*.o") if o.name != "_core.o"]
     if not objects:
         raise SystemExit("loop: no compiled datapath in build/native; run make build first")
@@ -23,7 +23,7 @@ def program(directory: Path) -> Path:
         "vswitchd/ports/vfio",
     )
     includes = [f"-I{ROOT / folder}" for folder in folders]
-    source, out = Path(__file__).with_name("loop.c"), directory / "loop"
+    source, out = Path(__file__).with_name(name), directory / Path(name).stem
     subprocess.run(
         ["cc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", *includes, source, *objects, "-o", out, "-pthread"],
         check=True,

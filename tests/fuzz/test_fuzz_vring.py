@@ -12,5 +12,8 @@ from replay import VHOST, datapath, replay
 
 def test_corpus(tmp_path: Path) -> None:
     replay(
-        "vring", [*sorted(VHOST.glob("*.c")), *datapath("packet", "offload", "qsbr")], tmp_path, at_least=10
+        "vring",
+        [*sorted(VHOST.glob("*.c")), *datapath("packet", "offload", "qsbr", "watch")],
+        tmp_path,
+        at_least=10,
     )

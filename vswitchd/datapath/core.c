@@ -14,6 +14,7 @@
 
 enum {
     RELAX = 8, /* pauses after an idle turn: some 0.2 us; 0 and 32 measured no better */
+    TURNS_PER_FULL = 16,
 };
 
 /* One slot of the process-wide grace periods per polling core of any datapath. Control thread. */
@@ -50,7 +51,7 @@ static bool alloc_parts(struct vs_core *c, uint32_t emc_entries)
         c->packets != NULL && c->clones != NULL && c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
     for (unsigned i = 0; i < VS_LEVELS; i++)
         ok = ok && (c->scratch[i] = line_alloc(sizeof *c->scratch[i])) != NULL;
-    struct vs_rxq_list *none = calloc(1, sizeof *none);
+    struct vs_rxq_list *none = vs_rxq_list_new(0);
     atomic_init(&c->rxqs, none);
     ok = ok && none != NULL && vs_emc_init(&c->emc, control ? 0 : emc_entries) == 0;
     ok = ok && (control || vs_programs_init(&c->programs) == 0);
@@ -147,6 +148,52 @@ static int poll_queue(struct vs_core *c, const struct vs_rxq_ref *ref)
     return n;
 }
 
+struct vs_rxq_list *vs_rxq_list_new(unsigned n)
+{
+    size_t refs = sizeof(struct vs_rxq_list) + n * sizeof(struct vs_rxq_ref);
+    struct vs_rxq_list *list = malloc(refs + (n + VS_WATCH_AHEAD) * sizeof(struct vs_watch));
+    if (list == NULL)
+        return NULL;
+    list->n = 0;
+    list->watch = (struct vs_watch *)(void *)((uint8_t *)list + refs);
+    for (unsigned i = 0; i < n + VS_WATCH_AHEAD; i++)
+        list->watch[i] = vs_watch_always;
+    return list;
+}
+
+static void forget_watches(struct vs_core *c, const struct vs_rxq_list *list)
+{
+    uint64_t changes =
+        atomic_load_explicit(&vs_watch_changes, memory_order_acquire); /* pairs with vs_watch_changed */
+    if (VS_LIKELY(changes == c->watch_changes))
+        return;
+    c->watch_changes = changes;
+    for (unsigned i = 0; i < list->n; i++)
+        list->watch[i] = vs_watch_always;
+}
+
+static int poll_all(struct vs_core *c, const struct vs_rxq_list *list)
+{
+    struct vs_watch *watch = list->watch;
+    int total = 0;
+    forget_watches(c, list);
+    /* Now and then a queue is polled whatever its word says: should a driver be wrong, packets come late, but they come. */
+    if (++c->turn % TURNS_PER_FULL == 0 && list->n != 0)
+        watch[c->turn / TURNS_PER_FULL % list->n] = vs_watch_always;
+    for (unsigned i = 0; i < list->n; i++) {
+        VS_PREFETCH(watch[i + VS_WATCH_AHEAD].word);
+        if (vs_watch_quiet(&watch[i]))
+            continue;
+        const struct vs_rxq_ref *ref = &list->ref[i];
+        const struct vs_port_ops *ops = ref->port->ops;
+        int n = poll_queue(c, ref);
+        total += n;
+        if (n != 0 || ops->rx_watch == NULL || !ops->rx_watch(ref->port, ref->rxq, &watch[i]))
+            watch[i] = vs_watch_always;
+    }
+    return total;
+}
+
 int vs_core_iterate(struct vs_core *c)
 {
     uint64_t start = vs_cycles();
@@ -166,9 +213,7 @@ int vs_core_iterate(struct vs_core *c)
         c->polled = list;
         vs_core_disarm(list, list->n);
     }
-    int total = 0;
-    for (unsigned i = 0; i < list->n; i++)
-        total += poll_queue(c, &list->ref[i]);
+    int total = poll_all(c, list);
     unsigned sent = 0;
     struct vs_shaper *shaper = __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */
     if (VS_UNLIKELY(shaper != NULL))

@@ -1,6 +1,6 @@
 /* core.h: a polling core: its loop, its batch, its caches and its statistics. Private to the datapath's C.
  *
- * How it works: vs_core_iterate polls each queue of the core's list once: rx -> vs_core_process (parse, mask, cache, walk, group
+ * How it works: vs_core_iterate polls each queue of the core's list once (one with a watch, watch.h, only when its word moved): rx -> vs_core_process (parse, mask, cache, walk, group
  * by program, execute) -> vs_core_flush (tx) -> rx_release. Output does not send at once: it collects packets per port
  * (c->tx) so that ports see batches. A core that found nothing for a while arms its queues and sleeps (sleep.c).
  * Core 0 is the control core: no thread, no cache; it runs packet-outs.
@@ -27,6 +27,7 @@ enum {
     VS_LEVELS = 2 * VS_PATCH_DEPTH, /* nested batches: bridges behind patch ports */
     VS_GROUP_DEPTH = 8,
     VS_PUNT_RING = 4 << 20,
+    VS_WATCH_AHEAD = 8,
 };
 
 struct vs_rxq_ref {
@@ -34,8 +35,9 @@ struct vs_rxq_ref {
     uint16_t rxq;
 };
 
-struct vs_rxq_list { /* immutable */
+struct vs_rxq_list { /* immutable, but the answers of rx_watch, which are the core's */
     unsigned n;
+    struct vs_watch *watch; /* of each ref; VS_WATCH_AHEAD more, so that prefetching needs no check */
     struct vs_rxq_ref ref[];
 };
 
@@ -87,6 +89,8 @@ struct vs_core {
     struct vs_shaper *shaper;         /* NULL until a port has a QoS; control thread sets it once, release */
     uint64_t idle_since;              /* cycles; 0: not idle */
     const struct vs_rxq_list *polled; /* list of the last iteration; only compared */
+    uint64_t watch_changes;           /* vs_watch_changes, as the list's watches know it */
+    unsigned turn;                    /* counts iterations: which queue is polled whatever its watch says */
     uint32_t emc_era;                 /* of the cache's entries */
     struct vs_rxq_list *_Atomic rxqs; /* control thread swaps; acquire load once per iteration */
     _Atomic bool stop;                /* control thread */
@@ -100,6 +104,8 @@ struct vs_core {
 struct vs_core *vs_core_new(struct vs_dp *dp, unsigned index, int cpu, uint32_t emc_entries);
 void vs_core_free(struct vs_core *c);
 int vs_core_start(struct vs_core *c); /* 0 or -errno */
+/* A list with room for n queues, empty. NULL: no memory. Freed by free(). */
+struct vs_rxq_list *vs_rxq_list_new(unsigned n);
 /* One iteration; returns packets received. */
 int vs_core_iterate(struct vs_core *c);
 /* Arm, wait, disarm; sleep.c. */

@@ -230,10 +230,9 @@ static void swap_list(struct vs_core *c, struct vs_rxq_list *fresh)
 
 static struct vs_rxq_list *list_for(vs_dp *dp, unsigned core, const struct vs_rxq_pin *pins, uint32_t n)
 {
-    struct vs_rxq_list *list = malloc(sizeof *list + n * sizeof list->ref[0]);
+    struct vs_rxq_list *list = vs_rxq_list_new(n);
     if (list == NULL)
         return NULL;
-    list->n = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct vs_port *port = pins[i].port < VS_MAX_PORTS ? dp->ports[pins[i].port] : NULL;
         if (pins[i].core == (int32_t)core && port != NULL && pins[i].rxq < VS_MAX_RXQ)
@@ -252,11 +251,10 @@ int vs_dp_assign(vs_dp *dp, const struct vs_rxq_pin *pins, uint32_t n)
             continue;
         const struct vs_rxq_list *old = atomic_load_explicit(&dp->cores[i]->rxqs, memory_order_relaxed);
         want[i] = list_for(dp, i, pins, n);
-        keep[i] = malloc(sizeof *keep[i] + old->n * sizeof keep[i]->ref[0]);
+        keep[i] = vs_rxq_list_new(old->n);
         ok = ok && want[i] != NULL && keep[i] != NULL;
         if (!ok)
             break;
-        keep[i]->n = 0;
         for (unsigned j = 0; j < old->n; j++)
             if (has_ref(want[i], old->ref[j].port, old->ref[j].rxq))
                 keep[i]->ref[keep[i]->n++] = old->ref[j];
@@ -296,9 +294,8 @@ static void unassign_port(vs_dp *dp, const struct vs_port *p)
         if (!here)
             continue;
         struct vs_rxq_list *fresh;
-        while ((fresh = malloc(sizeof *fresh + old->n * sizeof fresh->ref[0])) == NULL)
+        while ((fresh = vs_rxq_list_new(old->n)) == NULL)
             vs_qsbr_drain(&vs_qsbr);
-        fresh->n = 0;
         for (unsigned j = 0; j < old->n; j++)
             if (old->ref[j].port != p)
                 fresh->ref[fresh->n++] = old->ref[j];

@@ -7,6 +7,7 @@
  * A core that goes to sleep calls rx_arm for every queue: it asks the peer for notifications, then looks once more, and
  * returns 1 when there is work after all. It then waits for `rx_fd` of every queue to be readable. After waking it calls
  * rx_disarm, which also drains the descriptor if it is an eventfd. All are called on the core's thread.
+ * A driver whose peer tells of work by a word in memory implements rx_watch, and an idle queue costs next to nothing (watch.h).
  *
  * The ledger (see drop.h): the driver counts every packet it received in rx_packets/rx_bytes, also one that it
  * then drops itself by vs_port_rx_drop; the core counts what becomes of the packets that rx returned. In tx the core has
@@ -25,6 +26,7 @@
 #include "base.h"
 #include "drop.h"
 #include "packet.h"
+#include "watch.h"
 
 struct vs_port_counters {
     uint64_t rx_packets; /* all that came in, dropped ones included */
@@ -88,6 +90,8 @@ struct vs_port_ops {
     /* The three of sleeping; may be NULL when rx_fd is always level triggered by waiting packets (tap, sockets). */
     int (*rx_arm)(struct vs_port *port, unsigned rxq);
     void (*rx_disarm)(struct vs_port *port, unsigned rxq);
+    /* rx just found nothing: what tells of work until vs_watch_changed (watch.h)? False: nothing does. May be NULL. */
+    bool (*rx_watch)(struct vs_port *port, unsigned rxq, struct vs_watch *watch);
     /* Free everything; control thread, after the grace period. */
     void (*destroy)(struct vs_port *port);
 };
@@ -159,6 +163,9 @@ struct vs_port *vs_test_port_new(const char *name, unsigned n_rxq, unsigned ring
 int vs_test_port_feed(struct vs_port *port, unsigned rxq, const uint8_t *frame, uint32_t len);
 /* Length of the oldest frame sent by the switch, copied to `to` (at most max bytes), or -EAGAIN. */
 int vs_test_port_take(struct vs_port *port, uint8_t *to, uint32_t max);
+
+/* How often a core asked the queue for packets. */
+uint64_t vs_test_port_polls(struct vs_port *port, unsigned rxq);
 
 /* Patch port ("patch"): what is sent to it is received by its peer at once, on the same core. */
 struct vs_port *vs_patch_port_new(const char *name);

@@ -16,6 +16,8 @@ struct frame {
 struct ring {
     vs_spinlock lock;
     unsigned head, tail, held, size; /* held: handed to the core, not released */
+    uint16_t put;                    /* low bits of head: the word of rx_watch */
+    uint64_t polls;                  /* calls of rx */
     struct frame *frames;
 };
 
@@ -36,6 +38,7 @@ static bool ring_put(struct ring *r, const struct vs_packet *p, const uint8_t *f
     vs_spin_lock(&r->lock);
     if (bytes != NULL && r->head - r->tail < r->size) {
         r->frames[r->head++ % r->size] = (struct frame){.len = len, .bytes = bytes};
+        __atomic_store_n(&r->put, (uint16_t)r->head, __ATOMIC_RELAXED);
         ok = true;
     }
     vs_spin_unlock(&r->lock);
@@ -50,6 +53,7 @@ static int test_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, 
     struct test_port *t = (struct test_port *)port;
     struct ring *r = &t->rx[rxq];
     uint64_t bytes = 0;
+    vs_count(&r->polls, 1);
     vs_spin_lock(&r->lock);
     int done = (int)VS_MIN((unsigned)n, r->head - r->tail);
     for (int i = 0; i < done; i++) {
@@ -119,6 +123,16 @@ static void test_disarm(struct vs_port *port, unsigned rxq)
     (void)done; /* EAGAIN: nobody rang */
 }
 
+static bool test_watch(struct vs_port *port, unsigned rxq, struct vs_watch *watch)
+{
+    struct ring *r = &((struct test_port *)port)->rx[rxq];
+    vs_spin_lock(&r->lock);
+    *watch = (struct vs_watch){.word = &r->put, .mask = 0xffff, .value = (uint16_t)r->head};
+    bool empty = r->head == r->tail;
+    vs_spin_unlock(&r->lock);
+    return empty;
+}
+
 static void test_destroy(struct vs_port *port)
 {
     struct test_port *t = (struct test_port *)port;
@@ -140,6 +154,7 @@ static const struct vs_port_ops test_ops = {
     .tx = test_tx,
     .rx_arm = test_arm,
     .rx_disarm = test_disarm,
+    .rx_watch = test_watch,
     .destroy = test_destroy,
 };
 
@@ -177,6 +192,11 @@ int vs_test_port_feed(struct vs_port *port, unsigned rxq, const uint8_t *frame, 
     ssize_t done = write(atomic_load_explicit(&port->rx_fd[rxq], memory_order_relaxed), &one, sizeof one);
     (void)done;
     return 0;
+}
+
+uint64_t vs_test_port_polls(struct vs_port *port, unsigned rxq)
+{
+    return vs_count_read(&((struct test_port *)port)->rx[rxq].polls);
 }
 
 int vs_test_port_take(struct vs_port *port, uint8_t *to, uint32_t max)

@@ -11,7 +11,7 @@ VHOST, DATAPATH = PACKAGE / "ports" / "vhostuser", PACKAGE / "datapath"
 SOURCES = [
     HERE / "race_iotlb.c",
     *sorted(VHOST.glob("*.c")),
-    *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr")),
+    *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr", "watch")),
 ]
 
 

@@ -13,7 +13,7 @@ VHOST, DATAPATH = PACKAGE / "ports" / "vhostuser", PACKAGE / "datapath"
 SOURCES = [
     HERE / "die_rings.c",
     *sorted(VHOST.glob("*.c")),
-    *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr")),
+    *(DATAPATH / f"{name}.c" for name in ("packet", "offload", "qsbr", "watch")),
 ]
 NO_PTRACE = 77
 

@@ -177,6 +177,7 @@ void vs_vhost_send_rarp(struct vs_port *port, const uint8_t *mac)
     for (int i = 0; i < 6; i++)
         word |= (uint64_t)mac[i] << (40 - 8 * i);
     atomic_store_explicit(&v->rarp, word, memory_order_relaxed);
+    vs_watch_changed();
     vs_vhost_wake(v);
 }
 

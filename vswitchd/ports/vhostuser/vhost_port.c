@@ -51,6 +51,19 @@ static void rx_disarm(struct vs_port *port, unsigned rxq)
         return; /* nothing to drain */
 }
 
+static bool rx_watch(struct vs_port *port, unsigned rxq, struct vs_watch *watch)
+{
+    struct vs_vhost *v = vs_vhost_of(port);
+    struct vs_vring *r = vs_vhost_ring(v, 2 * rxq + 1);
+    if (rxq == 0 && (atomic_load_explicit(&v->holds, memory_order_relaxed) || vs_vhost_has_chores(port)))
+        return false;
+    if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0) {
+        *watch = vs_watch_never;
+        return true;
+    }
+    return vs_vring_watch(r, watch); /* a chain that waits for a translation is there */
+}
+
 static const struct vs_port_ops ops = {
     .type = "vhostuser",
     .rx = vs_vhost_rx,
@@ -58,6 +71,7 @@ static const struct vs_port_ops ops = {
     .tx = vs_vhost_tx,
     .rx_arm = rx_arm,
     .rx_disarm = rx_disarm,
+    .rx_watch = rx_watch,
     .destroy = destroy,
 };
 
@@ -93,14 +107,18 @@ void vs_vhost_set_max_frame(struct vs_port *port, uint32_t max_frame)
     atomic_store_explicit(&vs_vhost_of(port)->max_frame, max_frame, memory_order_relaxed);
 }
 
-/* After a ring came or went: spread the cores over the transmit rings, and count the receive queues. */
+/* After a ring came or went: spread the cores over the transmit rings, count the receive queues, and have the cores look anew. */
 static void rebalance(struct vs_vhost *v)
 {
     uint16_t tx[VS_VHOST_PAIRS];
     uint16_t n_tx = 0, n_rx = 1;
+    bool holds = false;
     for (uint16_t q = 0; q < VS_VHOST_PAIRS; q++) {
-        if (vs_vhost_ring(v, 2u * q) != NULL)
+        const struct vs_vring *r = vs_vhost_ring(v, 2u * q);
+        if (r != NULL) {
             tx[n_tx++] = (uint16_t)(2 * q);
+            holds = holds || r->hold != NULL;
+        }
         if (vs_vhost_ring(v, 2u * q + 1) != NULL)
             n_rx = (uint16_t)(q + 1);
     }
@@ -108,6 +126,8 @@ static void rebalance(struct vs_vhost *v)
         atomic_store_explicit(&v->tx_ring[core], n_tx == 0 ? VS_VHOST_NO_RING : tx[core % n_tx],
                               memory_order_relaxed);
     v->port.n_rxq = n_rx;
+    atomic_store_explicit(&v->holds, holds, memory_order_relaxed);
+    vs_watch_changed();
 }
 
 int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_guest_mem *mem,

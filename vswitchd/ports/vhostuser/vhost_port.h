@@ -43,7 +43,7 @@ void vs_vhost_set_max_frame(struct vs_port *port, uint32_t max_frame);
  * runs), -ENOMEM. */
 int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_guest_mem *mem,
                         const struct vs_vring_config *cfg);
-/* Hide a ring from the cores. 1 when it ran, else 0. */
+/* Hide a ring, and the word by which cores watch it (watch.h), from the cores. 1 when it ran, else 0. */
 int vs_vhost_ring_unpublish(struct vs_port *port, unsigned ring);
 /* After a grace period: free it. Returns where it stood (the number of GET_VRING_BASE), or -ENOENT. */
 int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring);

@@ -26,7 +26,8 @@ struct vs_vhost {
     _Atomic uint32_t retries;
     _Atomic uint32_t max_frame;
     struct vs_iotlb *iotlb; /* of the guest's vIOMMU; lives as long as the port */
-    int wake_fd; /* wakes the core of receive queue 0 while its ring is stopped; -1: not needed yet */
+    int wake_fd;        /* wakes the core of receive queue 0 while its ring is stopped; -1: not needed yet */
+    _Atomic bool holds; /* a transmit ring may keep packets: chores come from other cores at any time */
     /* Chores of the core that polls receive queue 0. */
     _Atomic uint64_t holding VS_CACHE_ALIGNED; /* bit q: transmit queue q keeps packets (vhost_hold.h) */
     _Atomic uint64_t rarp;                     /* MAC address and VS_VHOST_RARP, 0: none to send */

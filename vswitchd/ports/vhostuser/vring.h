@@ -266,10 +266,20 @@ void vs_packed_flush(struct vs_vring *r);
 int vs_packed_arm(struct vs_vring *r);
 void vs_packed_disarm(struct vs_vring *r);
 bool vs_packed_ready(const struct vs_vring *r, uint16_t slot);
+bool vs_packed_watch(const struct vs_vring *r, struct vs_watch *watch);
 
 static inline unsigned vs_vring_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
 {
     return r->packed ? vs_packed_fetch(r, w, pos, max) : vs_split_fetch(r, w, pos, max);
+}
+
+/* What tells of the next chain; false: it is there. For the owner. */
+static inline bool vs_vring_watch(const struct vs_vring *r, struct vs_watch *watch)
+{
+    if (r->packed)
+        return vs_packed_watch(r, watch);
+    *watch = (struct vs_watch){.word = &r->avail->idx, .mask = 0xffff, .value = r->last_avail};
+    return true;
 }
 
 int vs_vring_arm(struct vs_vring *r);

@@ -31,6 +31,14 @@ bool vs_packed_ready(const struct vs_vring *r, uint16_t slot)
     return available(__atomic_load_n(&at(r, slot)->flags, __ATOMIC_ACQUIRE), slot);
 }
 
+bool vs_packed_watch(const struct vs_vring *r, struct vs_watch *watch)
+{
+    const uint16_t *flags = &at(r, r->slot)->flags;
+    uint16_t now = load16(flags) & (F_AVAIL | F_USED);
+    *watch = (struct vs_watch){.word = flags, .mask = F_AVAIL | F_USED, .value = now};
+    return !available(now, r->slot);
+}
+
 /* How many descriptors the list that starts at `slot` has, and the buffer id, which stands in the last one (section 2.8.6). 0: more than
  * `most` or VS_LIST_MAX. The driver made the whole list available by its first flags, so the others are not looked at for that. */
 static uint16_t measure(const struct vs_vring *r, uint16_t slot, uint32_t most, uint16_t *id)
