@@ -28,6 +28,8 @@ async def start_inband(line, front):
     for index in front.rings:
         assert await line.talk(front.kick_inband, index) == 0
     assert line.session.running == {0, 1}
+    told = [await line.talk(front.channel.wait) for _ in range(2)]  # each start calls once
+    assert sorted(told) == [(VRING_CALL, fe.state(0, 0)), (VRING_CALL, fe.state(1, 0))]
 
 
 def test_inband_kicks_calls_and_errors():
@@ -72,6 +74,8 @@ def test_own_eventfds_go_when_the_front_end_brings_its_own():
             await line.talk(front.send, fe.message(Request.SET_VRING_ERR, fe.u64(index | 1 << 8)))
         await line.talk(front.sync)
         assert line.session.own_events == {}
+        front.channel.requests()
+        assert os.eventfd_read(front.events[0][1]) > 0  # a new descriptor is signalled, too
         front.rings[0].post(2000)
         front.rings[1].send(FRAME)
         assert bounce(line) == 1

@@ -169,6 +169,7 @@ def test_the_driver_is_called_when_the_slot_it_names_is_passed(loose, eventfd, s
     start = FRESH | max(size - 7, 0)
     ring, call = PackedRing(port.guest, size, EVENTS, base=start), eventfd()
     port.start(1, ring, call=call)
+    assert eventfd_count(call) == 1
     dice = random.Random(size)
     memory = port.guest._next
     seen = set()
@@ -194,6 +195,7 @@ def test_calls_are_made_or_not_as_the_driver_says(loose, eventfd, features):
     port = loose(features)
     ring, call = PackedRing(port.guest, 16, features), eventfd()
     port.start(1, ring, call=call)
+    assert eventfd_count(call) == 1
     heard = []
     for flags, mark in ((ENABLE, 0), (DISABLE, 0), (ENABLE, 0), (DESC, FRESH | 9), (DESC, FRESH | 4), (3, 0)):
         ring.set_driver_event(flags, mark)

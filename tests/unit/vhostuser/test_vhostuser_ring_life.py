@@ -77,6 +77,7 @@ def test_call_is_signalled_and_suppressed(loose, eventfd):
     out, back, call = Ring(port.guest, 16), Ring(port.guest, 16), eventfd()
     port.start(1, out, call=call)
     port.start(0, back, call=call)
+    assert eventfd_count(call) == 2  # once for each start
     out.send(frame(60))
     port.rx()
     assert eventfd_count(call) == 1
@@ -94,6 +95,7 @@ def test_event_idx_calls_when_used_passes_it(loose, eventfd):
     port = loose(EVENTS)
     ring, call = Ring(port.guest, 64, EVENTS, base=65534), eventfd()
     port.start(1, ring, call=call)
+    assert eventfd_count(call) == 1
     signalled = []
     for i in range(8):  # the driver asks for a call when the fourth is used
         ring.set_used_event(65534 + 3)
@@ -101,6 +103,39 @@ def test_event_idx_calls_when_used_passes_it(loose, eventfd):
         port.rx()
         signalled.append(eventfd_count(call))
     assert signalled == [0, 0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("features", [MODERN, EVENTS])
+def test_a_new_call_descriptor_tells_what_the_old_one_told_nobody(loose, eventfd, features):
+    """QEMU starts the ring first, drops what came by the descriptor before, and gives the one that interrupts the guest then."""
+    from vswitchd.datapath.dp import lib
+
+    port = loose(features)
+    ring, nobody, guest = Ring(port.guest, 16, features), eventfd(), eventfd()
+    port.start(0, ring, call=nobody)
+    for _ in range(2):
+        ring.post(200)
+    ring.set_used_event(0)  # the driver sleeps until the first buffer is used
+    port.tx(frame(60), frame(60, 1))
+    assert eventfd_count(nobody) > 0
+    lib.vs_vhost_ring_set_call(port.handle, 0, guest)
+    assert eventfd_count(guest) == 1
+    lib.vs_vhost_ring_set_call(port.handle, 0, -1)
+    assert (eventfd_count(nobody), eventfd_count(guest)) == (0, 0)
+
+
+@pytest.mark.parametrize("features", [MODERN, EVENTS])
+def test_a_start_tells_what_the_switch_before_did_not(loose, eventfd, features):
+    """It may have died between the used index and the call."""
+    port = loose(features)
+    ring, call = Ring(port.guest, 16, features), eventfd()
+    port.start(0, ring)  # no call descriptor: the driver hears nothing
+    ring.post(200)
+    ring.set_used_event(0)
+    port.tx(frame(60))
+    port.stop(0)
+    port.start(0, ring, call=call)
+    assert eventfd_count(call) == 1
 
 
 def test_kicks_are_off_while_polling_and_on_while_asleep(loose, eventfd):

@@ -1,5 +1,6 @@
 /* vhost_port.c: the control side of a vhost-user port, and its queues; see vhost_port.h. Receive and transmit stand in
  * vhost_rx.c and vhost_tx.c. */
+#include "qsbr.h"
 #include "vhost_queue.h"
 
 #include <errno.h>
@@ -167,6 +168,7 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
     if (ring % 2 == 1)
         atomic_store_explicit(&port->rx_fd[ring / 2], cfg->kick_fd, memory_order_relaxed);
     rebalance(v);
+    vs_vring_signal(cfg->call_fd);
     return 0;
 }
 
@@ -200,8 +202,12 @@ int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring)
 void vs_vhost_ring_set_call(struct vs_port *port, unsigned ring, int fd)
 {
     struct vs_vring *r = ring < VS_VHOST_RINGS ? vs_vhost_ring(vs_vhost_of(port), ring) : NULL;
-    if (r != NULL)
-        atomic_store_explicit(&r->call_fd, fd, memory_order_relaxed);
+    if (r == NULL)
+        return;
+    atomic_store_explicit(&r->call_fd, fd, memory_order_relaxed);
+    /* A core may have called by the old one until now. What it called for is visible when the grace period is over. */
+    vs_synchronize();
+    vs_vring_signal(fd);
 }
 
 void vs_vhost_ring_set_err(struct vs_port *port, unsigned ring, int fd)

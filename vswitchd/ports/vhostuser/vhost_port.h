@@ -39,7 +39,7 @@ struct vs_port *vs_vhost_new(const char *name);
 void vs_vhost_set_retries(struct vs_port *port, unsigned retries);
 /* Longest frame that is sent to the guest; longer ones are dropped as mtu_exceeded. */
 void vs_vhost_set_max_frame(struct vs_port *port, uint32_t max_frame);
-/* Start a ring that is stopped. 0, or -EFAULT (an address does not translate), -EAGAIN (not yet: behind a vIOMMU), -EINVAL, -EBUSY (it
+/* Start a ring that is stopped. The driver is called once: whoever ran the ring before may have died before it did. 0, or -EFAULT (an address does not translate), -EAGAIN (not yet: behind a vIOMMU), -EINVAL, -EBUSY (it
  * runs), -ENOMEM. */
 int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_guest_mem *mem,
                         const struct vs_vring_config *cfg);
@@ -47,7 +47,9 @@ int vs_vhost_ring_start(struct vs_port *port, unsigned ring, const struct vs_gue
 int vs_vhost_ring_unpublish(struct vs_port *port, unsigned ring);
 /* After a grace period: free it. Returns where it stood (the number of GET_VRING_BASE), or -ENOENT. */
 int64_t vs_vhost_ring_reap(struct vs_port *port, unsigned ring);
-/* Swap the call descriptor of a running ring; the old one may be closed after a grace period. */
+/* Swap the call descriptor of a running ring; the old one may be closed. The driver is called once by the new one: nobody may have
+ * listened to the old one. QEMU sets the one that the guest's interrupt hangs on after it started the ring, and throws away what came by
+ * the one before; a driver that waits for that call, with its buffers all used, would wait for ever. */
 void vs_vhost_ring_set_call(struct vs_port *port, unsigned ring, int fd);
 void vs_vhost_ring_set_err(struct vs_port *port, unsigned ring, int fd);
 void vs_vhost_ring_info(struct vs_port *port, unsigned ring, struct vs_vhost_ring_info *info);
