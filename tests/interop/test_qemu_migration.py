@@ -9,7 +9,7 @@ from peers.guest import Machine
 from peers.machine import BEHIND_IOMMU
 from peers.seats import GuestSeat, Held, finish, transfer
 from peers.switch import Switch, total
-from peers.wait import until
+from peers.wait import DeadlineError, until
 from qemu_world import Port, World, world
 
 pytestmark = [pytest.mark.interop, pytest.mark.root, pytest.mark.timeout(900)]
@@ -115,7 +115,10 @@ def test_guest_moves_there_and_back(moving: World, capsys: pytest.CaptureFixture
     sent = received(moving, FIRST)
     account = move(moving, FIRST, SECOND)
     arrived = queued(seat)
-    until(lambda: queued(seat) > arrived + 100_000, "datagrams reach the guest on its new port")
+    try:
+        until(lambda: queued(seat) > arrived + 100_000, "datagrams reach the guest on its new port")
+    except DeadlineError as error:
+        raise DeadlineError(f"{error}; {arrived} bytes queued; dropped: {drops(moving)}") from None
     assert received(moving, FIRST) == sent, "the guest was not silent"
     stream.stop()
     seat.run("touch held")

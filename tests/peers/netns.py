@@ -1,7 +1,9 @@
 """Hosts in network namespaces: one end of a veth, or a tap moved in, an address, programs run inside."""
 
+import contextlib
 import itertools
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,7 @@ class NetNs:
         self.name = unique("vs")
         run(["ip", "netns", "add", self.name])
         self._outside: list[str] = []
+        self._children: list[Child] = []
         self.run("ip", "link", "set", "lo", "up")
 
     def add_veth(self, address: str, *, inside: str = "eth0") -> str:
@@ -60,8 +63,10 @@ class NetNs:
         return run(self.command(*words), timeout=timeout, check=check).stdout
 
     def spawn(self, words: Sequence[str | Path], log: Path) -> Child:
-        """Run a program inside in the background."""
-        return Child(self.command(*words), log)
+        """Run a program inside in the background. It ends with the namespace at the latest."""
+        child = Child(self.command(*words), log)
+        self._children.append(child)
+        return child
 
     def ping(self, address: str, *, count: int = 3) -> int:
         """Send `count` echo requests; how many were answered.
@@ -77,7 +82,12 @@ class NetNs:
         until(lambda: self.ping(address, count=1), f"{self.name} can ping {address}", seconds=seconds)
 
     def close(self) -> None:
-        """Delete the namespace and what was left outside."""
+        """End what runs inside, delete the namespace and what was left outside."""
+        for pid in run(["ip", "netns", "pids", self.name], check=False).stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        for child in self._children:
+            child.kill()
         run(["ip", "netns", "del", self.name], check=False)
         for device in self._outside:
             run(["ip", "link", "del", device], check=False)

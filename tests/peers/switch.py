@@ -74,7 +74,11 @@ class Switch:
         self._starts += 1
         argv: list[str | Path] = [*self._under, sys.executable, "-m", "vswitchd", "--state", self.state]
         self._child = Child([*argv, "--metrics", "127.0.0.1:0"], log, nice=0, env=self._env)
-        until(self._answers, f"the switch answers (log: {log})")
+        try:
+            until(self._answers, f"the switch answers (log: {log})")
+        except BaseException:
+            self.crash()
+            raise
         return self
 
     def _answers(self) -> bool:
