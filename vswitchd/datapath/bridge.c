@@ -105,14 +105,17 @@ uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const
     struct vs_table *t = table_at(b, spec->table);
     if (t == NULL || (spec->goto_table >= 0 && table_at(b, (uint8_t)spec->goto_table) == NULL))
         return 0;
-    struct vs_rule *r = vs_rule_new(t, spec->priority, value, mask, actions, spec->n_apply, spec->n_write);
+    struct vs_rule_body body = {.actions = actions,
+                                .n_apply = (uint16_t)spec->n_apply,
+                                .n_write = (uint16_t)spec->n_write,
+                                .goto_table = spec->goto_table,
+                                .clear = spec->clear};
+    memcpy(&body.metadata, spec->metadata, sizeof body.metadata);
+    memcpy(&body.metadata_mask, spec->metadata_mask, sizeof body.metadata_mask);
+    struct vs_rule *r = vs_rule_new(t, spec->priority, value, mask, &body);
     if (r == NULL)
         return 0;
     r->cookie = spec->cookie;
-    r->clear = spec->clear;
-    r->goto_table = spec->goto_table;
-    memcpy(&r->metadata, spec->metadata, sizeof r->metadata);
-    memcpy(&r->metadata_mask, spec->metadata_mask, sizeof r->metadata_mask);
     unsigned masks = vs_table_n_masks(t);
     if (vs_table_insert(t, r, mask) != 0) {
         vs_rule_free(r);
@@ -121,8 +124,8 @@ uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const
     if (vs_table_n_masks(t) != masks)
         b->masks_changed = true;
     struct vs_key before = b->masks_edited;
-    for (unsigned i = 0; i < r->n_apply; i++)
-        vs_edit_key_sources(&b->masks_edited, &r->actions[i]);
+    for (unsigned i = 0; i < body.n_apply; i++)
+        vs_edit_key_sources(&b->masks_edited, &actions[i]);
     if (memcmp(&before, &b->masks_edited, sizeof before) != 0)
         b->masks_changed = true;
     r->list_next = b->staged_add;
@@ -222,23 +225,32 @@ static void tidy_tables(struct vs_bridge *b)
     }
 }
 
-/* zombies: not in the newest view --grace period--> unlinked, dead, dying --all cores swept--> retired. */
+/* zombies: not in the newest view --grace period--> unlinked, dead, dying --all cores swept--> retired. Who is in no path but its own
+ * need not wait for a sweep. */
+static void bury_zombies(struct vs_bridge *b)
+{
+    uint64_t epoch = vs_dp_next_sweep(b->dp);
+    bool sweep = false;
+    for (struct vs_rule *r = b->zombies, *next; r != NULL; r = next) {
+        next = r->list_next;
+        vs_table_unlink(r->table, r);
+        bool in_path = atomic_load_explicit(&r->in_path, memory_order_relaxed) != 0;
+        r->gc_epoch = in_path ? epoch : 0;
+        sweep = sweep || in_path;
+        r->list_next = b->dying;
+        b->dying = r;
+        atomic_store_explicit(&r->dead, 1, memory_order_relaxed); /* published by the sweep epoch */
+    }
+    b->zombies = NULL;
+    tidy_tables(b);
+    if (sweep)
+        vs_dp_start_sweep(b->dp, epoch);
+}
+
 void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
 {
-    if (b->zombies != NULL && vs_qsbr_passed(&vs_qsbr, b->zombie_epoch)) {
-        uint64_t epoch = vs_dp_next_sweep(b->dp);
-        for (struct vs_rule *r = b->zombies, *next; r != NULL; r = next) {
-            next = r->list_next;
-            vs_table_unlink(r->table, r);
-            r->gc_epoch = epoch;
-            r->list_next = b->dying;
-            b->dying = r;
-            atomic_store_explicit(&r->dead, 1, memory_order_relaxed); /* published by the sweep epoch */
-        }
-        b->zombies = NULL;
-        tidy_tables(b);
-        vs_dp_start_sweep(b->dp, epoch);
-    }
+    if (b->zombies != NULL && vs_qsbr_passed(&vs_qsbr, b->zombie_epoch))
+        bury_zombies(b);
     struct vs_rule **at = &b->dying;
     while (*at != NULL) {
         struct vs_rule *r = *at;
@@ -247,6 +259,7 @@ void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
             continue;
         }
         *at = r->list_next;
+        vs_dp_forget_rule(b->dp, r);
         r->list_next = b->retired;
         b->retired = r;
     }
@@ -254,11 +267,10 @@ void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
 
 void vs_rule_read(uint64_t rule, struct vs_rule_stats *to)
 {
-    struct vs_rule *r = (struct vs_rule *)(uintptr_t)rule;
-    uint64_t direct = atomic_load_explicit(&r->direct_used_ms, memory_order_relaxed);
-    to->packets = r->packets + atomic_load_explicit(&r->direct_packets, memory_order_relaxed);
-    to->bytes = r->bytes + atomic_load_explicit(&r->direct_bytes, memory_order_relaxed);
-    to->used_ms = VS_MAX(r->used_ms, direct);
+    const struct vs_rule *r = (const struct vs_rule *)(uintptr_t)rule;
+    to->packets = atomic_load_explicit(&r->packets, memory_order_relaxed);
+    to->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
+    to->used_ms = atomic_load_explicit(&r->used_ms, memory_order_relaxed);
 }
 
 uint32_t vs_bridge_take_retired(vs_bridge *b, struct vs_retired *to, uint32_t max)
@@ -322,12 +334,18 @@ void vs_bridge_remove_port(struct vs_bridge *b, struct vs_port *p)
 
 /* ---- life and settings --------------------------------------------------------------------------------------------- */
 
+static void forget_rule(void *dp, struct vs_rule *r)
+{
+    vs_dp_forget_rule(dp, r);
+}
+
 static void free_tables(struct vs_bridge *b)
 {
     for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
         struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
         if (t != NULL) {
-            vs_table_destroy(t); /* staged rules and zombies are still linked: freed here */
+            vs_table_destroy(t, forget_rule,
+                             b->dp); /* staged rules and zombies are still linked: freed here */
             free(t);
         }
     }
@@ -368,10 +386,11 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     return b;
 }
 
-static void free_list(struct vs_rule *r)
+static void free_list(vs_dp *dp, struct vs_rule *r)
 {
     while (r != NULL) {
         struct vs_rule *next = r->list_next;
+        vs_dp_forget_rule(dp, r);
         vs_rule_free(r);
         r = next;
     }
@@ -380,8 +399,8 @@ static void free_list(struct vs_rule *r)
 void vs_bridge_free(struct vs_bridge *b)
 {
     free_tables(b);
-    free_list(b->dying);
-    free_list(b->retired);
+    free_list(b->dp, b->dying);
+    free_list(b->dp, b->retired);
     vs_items_rollback(&b->groups);
     vs_items_rollback(&b->meters);
     const struct vs_view *view = atomic_load_explicit(&b->view, memory_order_relaxed);

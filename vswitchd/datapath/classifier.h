@@ -1,53 +1,55 @@
-/* classifier.h: rules and the tuple-space classifier of one OpenFlow table.
+/* classifier.h: the tuple-space classifier of one OpenFlow table.
  *
  * How it works: rules with the same mask share a subtable: a hash table over the masked words of the key. Subtables are
- * sorted by their highest priority, so a search stops when no later one can win. Slots hold chains of rules with the same
- * masked value, highest priority first. A rule exists from version `added` up to, not including, `removed`; a lookup names the
- * version it wants to see, so all changes of one commit appear at once. A rule leaves the chains only after every
- * core has moved on to a version without it, and is freed when no program refers to it (program.h).
+ * sorted by their highest priority, so a search stops when no later one can win. A bucket is one cache line of 12 rules: a byte
+ * of the hash (compared all at once) and the number of each; `over` counts those that found it full and went on to the next
+ * bucket, so a search ends where nobody went on. Rules with the same masked value are chained, highest priority first. A rule exists
+ * from version `added` up to, not including, `removed`; a lookup names the version it wants to see, so all changes of one commit
+ * appear at once. A rule leaves the chains only after every core has moved on to a version without it, and is freed
+ * when no program refers to it (program.h).
  *
  * Thread safety: vs_table_lookup from any core, without locks: arrays are immutable or grow by publication (release
- * stores here, acquire loads there). All else: control thread. Replaced arrays are freed through qsbr.h.
+ * stores here, acquire loads there), and what a store changes under a reader is about rules that its version does not show. All
+ * else: control thread. Replaced arrays are freed through qsbr.h.
  */
 #ifndef VS_CLASSIFIER_H
 #define VS_CLASSIFIER_H
 
-#include "action.h"
-#include "flow_key.h"
+#include "rule.h"
 
 #ifndef VS_CDEF
-struct vs_subtable;
-struct vs_table;
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-struct vs_rule {
-    /* line 0: what a lookup reads */
-    struct vs_rule *_Atomic next; /* in the chain: lower or equal priority */
-    _Atomic uint64_t added;       /* version; UINT64_MAX: not committed yet */
-    _Atomic uint64_t removed;     /* version; UINT64_MAX: not removed */
-    uint32_t hash;
-    int32_t priority; /* -1: the pseudo rule that stands for a table's miss */
-    uint64_t cookie;
-    struct vs_table *table;
-    struct vs_subtable *subtable;
-    const uint64_t *words; /* masked value, in the order of the subtable's words */
-    /* instructions, immutable */
-    const struct vs_action *actions; /* n_apply, then n_write */
-    uint16_t n_apply, n_write;
-    uint8_t clear;
-    uint8_t table_id;
-    int16_t goto_table;               /* -1: none */
-    uint64_t metadata, metadata_mask; /* big-endian */
-    /* statistics */
-    uint64_t packets, bytes, used_ms;                              /* taken from programs; control thread */
-    _Atomic uint64_t direct_packets, direct_bytes, direct_used_ms; /* executed without a program */
-    _Atomic uint8_t dead;      /* no version has it any more: programs through it are to go */
-    struct vs_rule *list_next; /* staged, zombie or retired list; control thread */
-    uint64_t gc_epoch;
+enum {
+    VS_BUCKET_WAYS = 12,
+    VS_BUCKET_FULL = 9, /* rules for each bucket, on average, before there are twice as many buckets */
 };
+
+struct vs_bucket {
+    uint8_t tag[VS_BUCKET_WAYS]; /* 0: free */
+    uint32_t over;
+    uint32_t rule[VS_BUCKET_WAYS];
+} VS_CACHE_ALIGNED;
+VS_ASSERT_SIZE(struct vs_bucket, 64);
+
+struct vs_subtable {
+    _Atomic uintptr_t buckets; /* their address plus the logarithm of their number: both change at once */
+    uint8_t n_words;
+    uint8_t index[VS_KEY_WORDS];
+    uint64_t mask[VS_KEY_WORDS]; /* as many as n_words */
+    /* control thread */
+    uint32_t n_chains, n_rules;
+    uint32_t n_at_max;
+    int32_t max_priority;
+    struct vs_subtable *next_empty; /* in vs_table_tidy */
+} VS_CACHE_ALIGNED;
 
 struct vs_subtable_ref {
     struct vs_subtable *subtable;
     int32_t max_priority;
+    uint32_t mask_hash;
 };
 
 struct vs_subtable_vec {
@@ -59,19 +61,16 @@ struct vs_table {
     struct vs_subtable_vec *_Atomic vec;
     struct vs_rule miss; /* stands in paths for "no rule matched" */
     uint32_t n_rules;
-    bool untidy;               /* vs_table_unlink left a highest priority too high or a subtable empty */
+    uint32_t n_plain;          /* rules whose instructions are plain (rule.h) */
+    bool untidy;               /* vs_table_unlink left something for vs_table_tidy */
     uint64_t lookups, matches; /* taken from programs; control thread */
     _Atomic uint64_t direct_lookups, direct_matches;
 };
 
 int vs_table_init(struct vs_table *t, uint8_t id); /* 0 or -ENOMEM */
-void vs_table_destroy(struct vs_table *t);         /* no core reads it any more; frees the rules too */
+/* No core reads it any more. `gone` is called for each rule, then the rule is freed. */
+void vs_table_destroy(struct vs_table *t, void (*gone)(void *ctx, struct vs_rule *r), void *ctx);
 
-/* A rule, not in a table yet. NULL when out of memory. */
-struct vs_rule *vs_rule_new(struct vs_table *t, int32_t priority, const struct vs_key *value,
-                            const struct vs_key *mask, const struct vs_action *actions, unsigned n_apply,
-                            unsigned n_write);
-void vs_rule_free(struct vs_rule *r);
 /* Put into the chains; invisible until `added` is set. 0 or -ENOMEM. */
 int vs_table_insert(struct vs_table *t, struct vs_rule *r, const struct vs_key *mask);
 /* Take out of the chains (after the grace period of its removal); vs_table_tidy follows, once for all that were taken. */
@@ -84,6 +83,96 @@ void vs_table_kill(struct vs_table *t);
 /* OR the masks of all subtables into `mask`. */
 void vs_table_used_mask(const struct vs_table *t, struct vs_key *mask);
 unsigned vs_table_n_masks(const struct vs_table *t);
+
+/* ---- the steps of a lookup, for those who take them for many packets at once --------------------------------------- */
+
+static inline uint32_t vs_subtable_hash(const struct vs_subtable *s, const uint64_t *key)
+{
+    uint64_t h = 0;
+    for (unsigned i = 0; i < s->n_words; i++)
+        h = vs_match_word(h, i, key[s->index[i]] & s->mask[i]);
+    return vs_match_end(h);
+}
+
+static inline struct vs_bucket *vs_buckets_of(uintptr_t word, uint32_t *mask)
+{
+    *mask = (UINT32_C(1) << (word & (VS_CACHE_LINE - 1))) - 1;
+    return (struct vs_bucket *)(word & ~(uintptr_t)(VS_CACHE_LINE - 1));
+}
+
+static inline uint8_t vs_bucket_tag(uint32_t hash)
+{
+    uint8_t tag = (uint8_t)(hash >> 24);
+    return tag != 0 ? tag : 1;
+}
+
+/* Bit i is set when way i has the tag. Acquire: the rule's number and the rule are seen. Pairs with vs_table_insert. */
+static inline unsigned vs_bucket_hits(const struct vs_bucket *b, uint8_t tag)
+{
+    const uint64_t *w = (const uint64_t *)(const void *)b->tag;
+    uint64_t low = __atomic_load_n(&w[0], __ATOMIC_ACQUIRE), high = __atomic_load_n(&w[1], __ATOMIC_ACQUIRE);
+#ifdef __SSE2__
+    __m128i tags = _mm_set_epi64x((long long)high, (long long)low);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8((char)tag))) & 0xfff;
+#else
+    unsigned hits = 0;
+    uint64_t words[2] = {low, high};
+    const uint8_t *tags = (const uint8_t *)words;
+    for (unsigned i = 0; i < VS_BUCKET_WAYS; i++)
+        hits |= (unsigned)(tags[i] == tag) << i;
+    return hits;
+#endif
+}
+
+static inline struct vs_rule *vs_bucket_rule(const struct vs_bucket *b, unsigned way)
+{
+    return vs_rule_at(__atomic_load_n(&b->rule[way], __ATOMIC_RELAXED));
+}
+
+static inline bool vs_rule_same(const struct vs_subtable *s, const uint64_t *key, const struct vs_rule *r)
+{
+    const uint64_t *words = s->n_words <= VS_RULE_WORDS ? r->words : r->far;
+    uint64_t diff = 0;
+    for (unsigned i = 0; i < s->n_words; i++)
+        diff |= (key[s->index[i]] & s->mask[i]) ^ words[i];
+    return diff == 0;
+}
+
+/* The first of its chain that the version shows, or NULL. */
+static inline struct vs_rule *vs_chain_visible(struct vs_rule *r, uint64_t version)
+{
+    while (true) {
+        if (atomic_load_explicit(&r->added, memory_order_relaxed) <= version &&
+            version < atomic_load_explicit(&r->removed, memory_order_relaxed))
+            return r;
+        uint32_t next = atomic_load_explicit(&r->next, memory_order_acquire); /* pairs with link_rule */
+        if (next == 0)
+            return NULL;
+        r = vs_rule_at(next);
+    }
+}
+
+/* As vs_table_lookup, in one subtable. */
+static inline struct vs_rule *vs_subtable_find(const struct vs_subtable *s, const uint64_t *key,
+                                               uint32_t hash, uint64_t version)
+{
+    uint32_t mask;
+    const struct vs_bucket *buckets = vs_buckets_of(atomic_load_explicit(&s->buckets, memory_order_acquire),
+                                                    &mask); /* pairs with publish_buckets */
+    uint8_t tag = vs_bucket_tag(hash);
+    for (uint32_t n = 0; n <= mask;
+         n++) { /* `over` may have stayed everywhere: they came when the buckets were full */
+        const struct vs_bucket *b = &buckets[(hash + n) & mask];
+        for (unsigned hits = vs_bucket_hits(b, tag); hits != 0; hits &= hits - 1) {
+            struct vs_rule *r = vs_bucket_rule(b, (unsigned)__builtin_ctz(hits));
+            if (vs_rule_same(s, key, r))
+                return vs_chain_visible(r, version);
+        }
+        if (__atomic_load_n(&b->over, __ATOMIC_RELAXED) == 0)
+            break;
+    }
+    return NULL;
+}
 #endif
 
 #endif

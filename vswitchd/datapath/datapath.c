@@ -432,6 +432,13 @@ void vs_dp_harvest(vs_dp *dp)
             vs_programs_harvest(&dp->cores[i]->programs);
 }
 
+void vs_dp_forget_rule(vs_dp *dp, struct vs_rule *r)
+{
+    for (unsigned i = 1; i < VS_MAX_CORES; i++)
+        if (dp->cores[i] != NULL)
+            vs_programs_forget(&dp->cores[i]->programs, r);
+}
+
 int vs_dp_housekeep(vs_dp *dp)
 {
     uint64_t swept = swept_by_all(dp);
@@ -439,7 +446,7 @@ int vs_dp_housekeep(vs_dp *dp)
     for (unsigned i = 0; i < VS_MAX_PORTS; i++)
         for (const struct vs_rule *r = dp->bridges[i] != NULL ? dp->bridges[i]->dying : NULL;
              r != NULL && !due; r = r->list_next)
-            due = r->gc_epoch <= swept;
+            due = r->gc_epoch != 0 && r->gc_epoch <= swept;
     if (due)
         vs_dp_harvest(dp);
     for (unsigned i = 0; i < VS_MAX_PORTS; i++)

@@ -98,6 +98,7 @@ void vs_dp_set_time(vs_dp *dp, int64_t ms); /* virtual clock for tests; negative
 #ifndef VS_CDEF
 struct vs_core;
 struct vs_live;
+struct vs_rule;
 
 struct vs_dp {
     struct vs_core *cores[VS_MAX_CORES]; /* 0: the control core */
@@ -123,6 +124,8 @@ uint64_t vs_dp_next_sweep(const vs_dp *dp);
 /* Let all cores forget what they cached: the low bits of a version are about to come round. Waits for a grace period. */
 void vs_dp_next_era(vs_dp *dp);
 void vs_dp_start_sweep(vs_dp *dp, uint64_t epoch);
+/* Take the last counts of a rule that no core can meet any more, so that its number may be given again. */
+void vs_dp_forget_rule(vs_dp *dp, struct vs_rule *r);
 void vs_dp_wait_swept(vs_dp *dp); /* until all cores have done the newest sweep */
 #endif
 

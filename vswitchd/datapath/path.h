@@ -21,7 +21,7 @@ struct vs_path {
 static inline struct vs_path vs_path_of_program(struct vs_program *p)
 {
     return (struct vs_path){.rules = p->rules,
-                            .actions = vs_program_actions(p),
+                            .actions = p->actions,
                             .program = p,
                             .n_rules = p->n_rules,
                             .n_actions = p->n_actions,

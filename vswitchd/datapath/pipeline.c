@@ -25,10 +25,10 @@ static const uint8_t before_fields[] = {
     VS_ACT_DEC_MPLS_TTL, VS_ACT_DEC_TTL,  VS_ACT_SET_MPLS_TTL, VS_ACT_SET_TTL,
 };
 
-static void set_write(struct action_set *set, const struct vs_rule *r)
+static void set_write(struct action_set *set, const struct vs_instructions *in)
 {
-    const struct vs_action *a = r->actions + r->n_apply;
-    for (unsigned i = 0; i < r->n_write; i++, a++) {
+    const struct vs_action *a = in->actions + in->n_apply;
+    for (unsigned i = 0; i < in->n_write; i++, a++) {
         set->any = true;
         if (a->type == VS_ACT_SET_FIELD) {
             set->set_field[a->field] = a;
@@ -89,26 +89,27 @@ static bool append_set(struct walk *w)
 }
 
 /* What a rule leaves for the tables behind it: clear-actions, write-actions, write-metadata, in this order (5.9). */
-static void leave(struct walk *w, const struct vs_rule *r)
+static void leave(struct walk *w, const struct vs_instructions *in)
 {
     uint64_t metadata;
-    if (r->clear)
+    if (in->clear)
         memset(&w->set, 0, sizeof w->set);
-    if (r->n_write > 0)
-        set_write(&w->set, r);
+    if (in->n_write > 0)
+        set_write(&w->set, in);
     memcpy(&metadata, w->key->metadata, sizeof metadata);
-    metadata = (metadata & ~r->metadata_mask) | (r->metadata & r->metadata_mask);
+    metadata = (metadata & ~in->metadata_mask) | (in->metadata & in->metadata_mask);
     memcpy(w->key->metadata, &metadata, sizeof metadata);
 }
 
 /* Apply-actions of the rule found last. Sets *parse when the next table must see the packet parsed again. False: too many. */
 static bool apply(struct walk *w, const struct vs_rule *r, bool *parse)
 {
-    for (unsigned i = 0; i < r->n_apply; i++) {
-        const struct vs_action *a = &r->actions[i];
+    const struct vs_instructions *in = r->instructions;
+    for (unsigned i = 0; i < in->n_apply; i++) {
+        const struct vs_action *a = &in->actions[i];
         if (!append(w, a, r->cookie))
             return false;
-        if (r->goto_table < 0 && a->field != VS_F_TUNNEL_ID)
+        if (in->goto_table < 0 && a->field != VS_F_TUNNEL_ID)
             continue;
         *parse = *parse || vs_edit_needs_parse(w->key, a);
         vs_edit_key(w->key, a);
@@ -120,11 +121,11 @@ static bool apply(struct walk *w, const struct vs_rule *r, bool *parse)
 static void replay(struct walk *w)
 {
     for (unsigned i = 0; i < w->d->n_rules; i++) {
-        const struct vs_rule *r = w->d->rules[i];
-        for (unsigned j = 0; j < r->n_apply; j++)
-            if (r->actions[j].type == VS_ACT_SET_FIELD && r->actions[j].field == VS_F_TUNNEL_ID)
-                vs_edit_key(w->key, &r->actions[j]);
-        leave(w, r);
+        const struct vs_instructions *in = w->d->rules[i]->instructions;
+        for (unsigned j = 0; j < in->n_apply; j++)
+            if (in->actions[j].type == VS_ACT_SET_FIELD && in->actions[j].field == VS_F_TUNNEL_ID)
+                vs_edit_key(w->key, &in->actions[j]);
+        leave(w, in);
     }
     w->d->rules[w->d->n_rules++] = &vs_marker_recirc;
 }
@@ -166,15 +167,16 @@ static bool walk_tables(struct walk *w, unsigned table)
         bool parse = false;
         if (r == NULL)
             return miss(w, t);
+        int16_t next = r->instructions->goto_table;
         d->rules[d->n_rules++] = r;
         if (!apply(w, r, &parse))
             return false;
-        if (parse && r->goto_table >= 0)
-            return recirculate(d, (unsigned)r->goto_table);
-        leave(w, r);
-        if (r->goto_table < 0)
+        if (parse && next >= 0)
+            return recirculate(d, (unsigned)next);
+        leave(w, r->instructions);
+        if (next < 0)
             return !w->set.any || append_set(w);
-        table = (unsigned)r->goto_table;
+        table = (unsigned)next;
     }
 }
 

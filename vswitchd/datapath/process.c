@@ -61,8 +61,7 @@ static void run_group(struct vs_core *c, struct vs_scratch *s, const struct vs_b
                       const struct vs_batch_group *g)
 {
     struct vs_program *program = g->program;
-    struct vs_port *out =
-        program->single_output ? vs_bridge_port(b, vs_program_actions(program)[0].arg) : NULL;
+    struct vs_port *out = program->single_output ? vs_bridge_port(b, program->out) : NULL;
     if (out != NULL && out != in) {
         run_output(c, program, out, pkts, g);
         return;

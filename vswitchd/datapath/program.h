@@ -11,11 +11,17 @@
  * each of which starts with that of the one before: a program counts for its rules from `first` on, so that each rule of the
  * whole path counts the packet once.
  *
- * Life: FREE -> LIVE (the core interns) -> RETIRED (the core's sweep found a dead rule in the path and took the program out
- * of its index) -> FREE (the control thread took the last counts; the core finds it in a later sweep). Cache entries that
+ * Plain programs: where a packet's whole path is one rule of table 0 whose instructions the walk need not touch (`plain` in rule.h), the
+ * rule's number says where its program lies: an array of one cache line for each rule, with the rule's own actions. Nothing is hashed
+ * or interned, and a look-up that has found the rule's number can fetch the program before it has seen the rule (direct.h).
+ *
+ * Life of the others: FREE -> LIVE (the core interns) -> RETIRED (the core's sweep found a dead rule in the path and took the program
+ * out of its index) -> FREE (the control thread took the last counts; the core finds it in a later sweep). Cache entries that
  * still point at a retired program are stale by their version: the rule died after every core had left the last version
- * that shows it.
- * The control thread adds counters to the rules by vs_programs_harvest: the difference since the last time.
+ * that shows it. A plain program is FREE -> LIVE (the core meets the rule) -> FREE (the control thread, when no core can meet the rule
+ * any more): removing rules that are in no other path takes no sweep (`in_path` in rule.h).
+ * The control thread adds counters to the rules by vs_programs_harvest: the difference since the last time, which it keeps in arrays
+ * of its own, so that a program is one line for its core.
  *
  * Thread safety: intern, sweep and counting: the owning core. Harvest: control thread, at any time.
  */
@@ -29,9 +35,11 @@ enum {
     VS_PATH_MAX = 2 * VS_MAX_TABLES +
         2,                     /* rules in a path: tables only go forward; a marker between two at most */
     VS_PROGRAM_ACTIONS = 1024, /* actions in a program */
-    VS_PROGRAM_CLASSES = 10,   /* 128 << class bytes */
-    VS_PROGRAM_SIZE0 = 128,
+    VS_PROGRAM_CLASSES = 11,   /* 64 << class bytes */
+    VS_PROGRAM_SIZE0 = 64,
+    VS_PROGRAM_PLAIN = 0xff, /* size_class of plain programs */
 };
+_Static_assert((int)VS_RULE_PLAIN_ACTIONS == (int)VS_PROGRAM_ACTIONS, "a plain rule's actions are a program");
 
 enum vs_program_state {
     VS_PROGRAM_FREE,
@@ -40,30 +48,28 @@ enum vs_program_state {
     VS_PROGRAM_LISTED /* on the core's free list */
 };
 
-struct vs_program {
-    /* line 0: the owning core writes */
+struct vs_program { /* the owning core writes */
     uint64_t packets, bytes, used_ms;
-    struct vs_program *next; /* in the index, or in the free list */
-    uint16_t group;          /* in the batch under way, if that batch's group of this number says so */
-    uint16_t n_rules;
-    uint16_t n_actions;
-    uint8_t drop;          /* reason when nothing is done with the packet */
-    uint8_t single_output; /* one action: output to one real port */
-    uint32_t hash;
-    uint8_t size_class;
-    uint8_t pad;
-    uint16_t first; /* rules before it were counted by an earlier program of the packet */
+    const struct vs_action *actions; /* behind the rules, or those of a plain rule */
+    uint32_t next;                   /* in the index, or in the free list: vs_program_id, 0: none */
     _Atomic uint32_t
         state; /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
-    /* line 1: the control thread writes */
-    uint64_t taken_packets, taken_bytes;
-    struct vs_rule *rules[]; /* n_rules, then the actions */
+    uint32_t out;   /* single_output: the port */
+    uint16_t group; /* in the batch under way, if that batch's group of this number says so */
+    uint16_t n_rules;
+    uint16_t n_actions;
+    uint16_t first;        /* rules before it were counted by an earlier program of the packet */
+    uint8_t drop;          /* reason when nothing is done with the packet */
+    uint8_t single_output; /* one action: output to one real port */
+    uint8_t size_class;
+    uint8_t pad;
+    struct vs_rule *rules[]; /* n_rules, then the actions if they are its own */
 };
+VS_ASSERT_SIZE(struct vs_program, 56); /* with one rule: one cache line */
 
-static inline const struct vs_action *vs_program_actions(const struct vs_program *p)
-{
-    return (const struct vs_action *)(const void *)(p->rules + p->n_rules);
-}
+struct vs_taken { /* control thread: what of a program's counters stands in the rules */
+    uint64_t packets, bytes;
+};
 
 /* A walk's result before it is interned. */
 struct vs_draft {
@@ -75,20 +81,24 @@ struct vs_draft {
 
 struct vs_program_class {
     uint8_t *base;
+    struct vs_taken *taken;
     _Atomic uint32_t n; /* slots ever used; release by the core, acquire by harvest */
     uint32_t limit;
-    struct vs_program *free;
+    uint32_t free;
 };
 
 struct vs_programs {
-    struct vs_program **index; /* chains by path hash */
+    struct vs_program *plain; /* by the rule's number, one line each */
+    struct vs_taken *plain_taken;
+    _Atomic uint32_t n_plain; /* numbers below it may have one; release by the core, acquire by harvest */
+    uint32_t *index;          /* chains by path hash */
     uint32_t index_mask;
     struct vs_program_class classes[VS_PROGRAM_CLASSES];
     uint32_t sweep_class, sweep_at;
     uint64_t sweep_epoch; /* epoch of the sweep under way, or of the last one */
     bool sweeping;
     _Atomic uint64_t swept; /* last epoch fully swept; pairs with the control thread's check */
-    uint64_t live, refused; /* owner writes */
+    uint64_t live, refused; /* owner writes; plain ones are not among them */
 };
 
 /* Rules of no table, for paths. */
@@ -103,6 +113,15 @@ struct vs_program *vs_programs_intern(struct vs_programs *ps, const struct vs_dr
 uint32_t vs_program_id(const struct vs_programs *ps, const struct vs_program *p);
 /* Do a part of the sweep for `epoch`. Returns false when nothing is left to do. */
 bool vs_programs_sweep(struct vs_programs *ps, uint64_t epoch);
+/* Not NULL: a plain rule's program. */
+static inline struct vs_program *vs_program_plain(const struct vs_programs *ps, uint32_t rule)
+{
+    return (struct vs_program *)(void *)((uint8_t *)ps->plain + (size_t)rule * VS_PROGRAM_SIZE0);
+}
+/* Make it: the core meets the rule for the first time. */
+void vs_programs_meet(struct vs_programs *ps, struct vs_program *p, struct vs_rule *r);
+/* Control thread: take the last counts of the rule's plain program, and end it. No core can meet the rule any more. */
+void vs_programs_forget(struct vs_programs *ps, struct vs_rule *r);
 /* Add what was counted since the last time to rules and tables. */
 void vs_programs_harvest(struct vs_programs *ps);
 /* Count one packet for n rules without a program. Any thread. */
