@@ -27,7 +27,7 @@ CLIENT = f"""
 import hashlib, random, socket
 data = random.Random(5).randbytes(1 << 20)
 digest = hashlib.sha256()
-sock = socket.create_connection(("10.9.0.2", 7777), timeout=20)
+sock = socket.create_connection(("10.9.0.2", 7777), timeout=60)
 for _ in range({MEGABYTES}):
     sock.sendall(data)
     digest.update(data)
@@ -38,7 +38,7 @@ UDP_SERVER = """
 import socket
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind(("10.9.0.2", 7777))
-sock.settimeout(10)
+sock.settimeout(60)
 print("ready", flush=True)
 print([len(sock.recv(65536)) for _ in range(40)])
 """

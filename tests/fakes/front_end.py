@@ -147,7 +147,7 @@ class FrontEnd:
         self.channel: BackChannel | None = None
         self.log: Log | None = None
         self.pages: dict[int, int] = {}
-        sock.settimeout(10)
+        sock.settimeout(60)
 
     @staticmethod
     def _eventfd() -> int:

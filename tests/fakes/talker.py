@@ -111,7 +111,7 @@ class Exchange:
     def _round(self, n):
         for talker in self.talkers:
             talker.send(n)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while any(b.got < a.sent for a, b in (self.talkers, self.talkers[::-1])):
             for talker in self.talkers:
                 talker.take()

@@ -80,7 +80,7 @@ class Wire:
     def send(self, data, *, flags=0, gso_type=0, hdr_len=0, gso_size=0, csum_start=0, csum_offset=0):
         self.sock.send(VNET.pack(flags, gso_type, hdr_len, gso_size, csum_start, csum_offset) + data)
 
-    def receive(self, timeout=5.0):
+    def receive(self, timeout=30.0):
         """The next test frame and its offload header, or None; other traffic is skipped."""
         while select.select([self.sock], [], [], timeout)[0]:
             try:
@@ -99,7 +99,7 @@ class Wire:
                 return data, header
         return None
 
-    def frames(self, n, timeout=5.0):
+    def frames(self, n, timeout=30.0):
         """The next n test frames; fewer when they do not come in time."""
         out = []
         while len(out) < n and (got := self.receive(timeout)) is not None:

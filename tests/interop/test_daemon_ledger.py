@@ -31,7 +31,7 @@ class Wire:
             run(["ip", "link", "set", name, "up"])
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
         self.sock.bind((self.far, 0x88B5))
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
 
     def close(self):
         self.sock.close()

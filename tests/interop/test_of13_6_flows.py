@@ -231,7 +231,7 @@ def test_5_5_hard_timeout(of):
     "5.5", "An entry with an idle timeout goes when no packet matched it for that long: reason IDLE_TIMEOUT."
 )
 def test_5_5_idle_timeout(of):
-    of.ok(flow("in_port=1", out(2), idle_timeout=1, table_id=0, flags="o.OFPFF_SEND_FLOW_REM"))
+    of.ok(flow("in_port=1", out(2), idle_timeout=2, table_id=0, flags="o.OFPFF_SEND_FLOW_REM"))
     of.packet(FRAME)
     gone = of.told("OFPFlowRemoved")
     assert (gone["reason"], gone["packet_count"], gone["byte_count"]) == (0, 1, len(FRAME))

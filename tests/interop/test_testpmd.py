@@ -114,7 +114,7 @@ def check_counters(backend: Backend, played: Played) -> None:
             seen = backend.statistics(port)
             return expected == {name: seen[name] for name in expected}
 
-        until(agree, f"statistics of {port} are {expected}", seconds=10)
+        until(agree, f"statistics of {port} are {expected}")
 
 
 def check_ledger(switch: Switch, played: Played, refused: int) -> None:

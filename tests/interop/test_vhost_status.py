@@ -159,7 +159,7 @@ def check_migration(switch, front):
 
 def check_page(switch):
     """Each metric of ours that is on the page has its meaning there and belongs to a port."""
-    with urllib.request.urlopen(f"http://{switch.metrics_address()}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{switch.metrics_address()}/metrics", timeout=60) as answer:
         page = answer.read().decode()
     present = {name for name in parse_metrics(page) if name.startswith("vs_vhost_")}
     assert {name for name in told.HELP if "iotlb" in name} <= present

@@ -73,7 +73,7 @@ def _mask(text: str, words: list[str]) -> list[str]:
 
 def _theirs(db: str, words: list[str]) -> tuple[int, list[str], list[str]]:
     command = ["ovs-vsctl", f"--db={db}", "--no-syslog", "--no-wait", "-vconsole:off", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, _mask(done.stdout, words), _mask(done.stderr, words)
 
 

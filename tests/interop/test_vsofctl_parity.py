@@ -161,7 +161,7 @@ def test_every_read_verb_prints_what_ovs_ofctl_prints(unchanged, words):
         return seen[0] == seen[1]
 
     with contextlib.suppress(DeadlineError):
-        until(same, "equal output", seconds=5)
+        until(same, "equal output", seconds=30)
     assert seen[1] == seen[0]
     assert seen[0][0] == 0
 

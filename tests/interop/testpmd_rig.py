@@ -132,7 +132,7 @@ class Rig:
         """Scrape the metrics page; its address is asked for once, as that takes longer than to read it."""
         if not self._page:
             self._page = f"http://{self.switch.metrics_address()}/metrics"
-        with urllib.request.urlopen(self._page, timeout=10) as answer:
+        with urllib.request.urlopen(self._page, timeout=60) as answer:
             return parse_metrics(answer.read().decode())
 
     def _enabled(self, ports: Sequence[str], queues: int) -> Metrics | None:
@@ -163,7 +163,7 @@ class Rig:
             ]
             return after if all(settled) else None
 
-        after = until(agreeing, f"counters of {ports} agree with {played.stats}", seconds=10)
+        after = until(agreeing, f"counters of {ports} agree with {played.stats}")
         for name, drops in zip(ports, (len(frames.refused), 0), strict=True):
             check_ledger(after, before, name, drops=drops, queues=shape.queues)
         # A core sends to one queue of a port.

@@ -161,7 +161,7 @@ def test_fifty_at_once(world):
         for _ in range(50):
             sock = stack.enter_context(socket.socket(socket.AF_UNIX))
             sock.connect(str(world.evil))
-            sock.settimeout(20)
+            sock.settimeout(60)
             socks.append(sock)
         served = 0
         for sock in socks:
@@ -177,7 +177,7 @@ def test_a_replacement_that_comes_at_once_is_let_in(world):
         push(sock, fe.message(Request.SET_OWNER) * 300)  # more to read before its end is seen
         sock.close()
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.connect(str(world.evil))
         sock.sendall(fe.message(Request.GET_FEATURES))
         assert len(sock.recv(20, socket.MSG_WAITALL)) == 20
@@ -275,7 +275,7 @@ def test_a_client_port_comes_back_after_each_loss(world):
                 listener.settimeout(30)
                 for i in range(2):
                     with listener.accept()[0] as sock:
-                        sock.settimeout(20)
+                        sock.settimeout(60)
                         push(sock, fe.message(Request.GET_FEATURES) if i else os.urandom(100))
                         with contextlib.suppress(ConnectionError):
                             sock.recv(20)

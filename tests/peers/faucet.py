@@ -82,5 +82,5 @@ class Faucet:
 
     def metrics(self) -> Metrics:
         """Scrape its own Prometheus page; OSError before it is up."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=60) as answer:
             return parse_metrics(answer.read().decode())

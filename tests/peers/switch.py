@@ -159,7 +159,7 @@ class Switch:
 
     def metrics(self) -> Metrics:
         """Scrape the metrics page."""
-        with urllib.request.urlopen(f"http://{self.metrics_address()}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.metrics_address()}/metrics", timeout=60) as answer:
             return parse_metrics(answer.read().decode())
 
     def metrics_address(self) -> str:

@@ -74,7 +74,7 @@ class Ports:
         """Let netlink notifications in."""
         links.monitor(self.loop).pump()
 
-    def wait(self, condition, seconds=5):
+    def wait(self, condition, seconds=30):
         """Let notifications in until the condition holds: the kernel tells of carriers a little later."""
         monitor = links.monitor(self.loop)
         monitor.pump()

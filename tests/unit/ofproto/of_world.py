@@ -12,7 +12,7 @@ from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPP
 from vswitchd.ofproto.server import OpenFlowBridge
 
-LIMIT = 20
+LIMIT = 60
 
 
 class Controller:
