@@ -47,19 +47,13 @@ struct vs_txq {
     struct vs_packet *pkts[VS_BATCH];
 };
 
-struct vs_batch_group {
-    struct vs_program *program;
-    unsigned n;
-    uint8_t at[VS_BATCH];
-};
-
-struct vs_scratch { /* of one level */
-    struct vs_key keys[VS_BATCH];
-    uint8_t dirty[VS_BATCH];
-    uint32_t hash[VS_BATCH];
-    int64_t at[VS_BATCH];
-    struct vs_program *program[VS_BATCH];
-    struct vs_batch_group groups[VS_BATCH];
+struct vs_scratch {               /* of one level; by number of the packet in its batch */
+    struct vs_key keys[VS_BATCH]; /* masked */
+    uint8_t dirty[VS_BATCH];      /* blocks 1 and 2 of the key may hold something (parse.h) */
+    bool ext[VS_BATCH];           /* blocks 1 and 2 of the key are not all zero, and count (vs_view) */
+    uint32_t hash[VS_BATCH];      /* for the cache */
+    struct vs_emc_entry *at[VS_BATCH];
+    struct vs_program *program[VS_BATCH]; /* NULL: the packet has been dealt with */
     struct vs_draft draft;
 };
 
@@ -127,7 +121,9 @@ void vs_core_execute(struct vs_core *c, const struct vs_bridge *b, const struct 
                      struct vs_packet *p, const struct vs_action *actions, unsigned n);
 /* Collect for a port, or let it wait (shaper.h); false when it is configured down or not to forward. */
 bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
-/* The same, noted when the packet is traced. */
+/* The same for packets that go to this port only, at most a batch: sets their fates. Returns how many were forwarded. */
+unsigned vs_core_forward(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n);
+/* As vs_core_output, noted when the packet is traced. */
 bool vs_core_hand(struct vs_core *c, struct vs_port *port, struct vs_packet *p);
 /* The port of that number; on the control core a stand-in when there is none (packet-out from OFPP_CONTROLLER). */
 struct vs_port *vs_core_input(struct vs_core *c, const struct vs_bridge *b, uint32_t in_port);

@@ -43,9 +43,9 @@ struct vs_key {
     uint8_t ipv4_dst[4];
     uint8_t tp_src[2];
     uint8_t tp_dst[2];
+    uint8_t ip_ttl[1]; /* before the protocol, as in an IPv4 header: they move together (parse.h) */
     uint8_t ip_proto[1];
     uint8_t ip_tos[1];
-    uint8_t ip_ttl[1];
     uint8_t ip_frag[1];
     uint8_t tcp_flags[2];
     uint8_t arp_op[2];
@@ -141,6 +141,16 @@ static inline const uint64_t *vs_key_cwords(const struct vs_key *key)
 
 /* Bit i is set when word i of the mask is not zero. */
 uint32_t vs_key_word_map(const struct vs_key *mask);
+
+/* Are blocks 1 and 2 not all zero? */
+static inline bool vs_key_is_ext(const struct vs_key *key)
+{
+    const uint64_t *w = vs_key_cwords(key);
+    uint64_t any = 0;
+    for (unsigned i = VS_KEY_WORDS0; i < VS_KEY_WORDS; i++)
+        any |= w[i];
+    return any != 0;
+}
 
 /* Mix one word into a running hash; finish with vs_hash_end. */
 static inline uint64_t vs_hash_word(uint64_t h, uint64_t w)

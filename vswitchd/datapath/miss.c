@@ -18,7 +18,7 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
         vs_path_run(c, d, b, view, p, vs_path_of_draft(d));
         return NULL;
     }
-    vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, view->ext, program);
+    vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, s->ext[i], program);
     return program;
 }
 
@@ -30,8 +30,7 @@ unsigned vs_miss_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_
         unsigned i = at[k];
         struct vs_program *program = NULL;
         if (k > 0 && c->emc.n_entries != 0) /* a packet before it may have put it there */
-            program = vs_emc_get(&c->emc, vs_emc_find(&c->emc, s->hash[i]), &s->keys[i], s->hash[i],
-                                 (uint32_t)view->version, view->ext);
+            program = vs_emc_search(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, s->ext[i]);
         known += program != NULL;
         s->program[i] = program != NULL ? program : walk(c, s, b, view, pkts[i], (int)i);
     }
@@ -43,19 +42,15 @@ struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct
                              unsigned table)
 {
     struct vs_key masked = *key, walked;
-    const uint64_t *w = vs_key_cwords(&masked);
-    uint64_t h = 0;
     uint32_t version = (uint32_t)view->version;
     bool cached = path->program != NULL && c->emc.n_entries != 0;
     uint32_t id = path->program != NULL ? vs_program_id(&c->programs, path->program) : 0;
     vs_key_apply(&masked, &view->used);
     memcpy(masked.recirc_id, &id, sizeof id);
-    for (unsigned i = 0; i < view->n_words; i++)
-        h = vs_hash_word(h, w[view->index[i]]);
-    uint32_t hash = vs_hash_end(vs_hash_word(h, id));
+    bool ext = view->ext && vs_key_is_ext(&masked);
+    uint32_t hash = cached ? vs_emc_hash(&c->emc, &masked, ext) : 0;
     if (cached) {
-        struct vs_program *known =
-            vs_emc_get(&c->emc, vs_emc_find(&c->emc, hash), &masked, hash, version, view->ext);
+        struct vs_program *known = vs_emc_search(&c->emc, &masked, hash, version, ext);
         vs_count(known != NULL ? &c->stats.emc_hits : &c->stats.emc_misses, 1);
         if (known != NULL)
             return vs_path_of_program(known);
@@ -71,6 +66,6 @@ struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct
     if (program == NULL)
         return vs_path_of_draft(d);
     if (cached)
-        vs_emc_insert(&c->emc, &masked, hash, version, view->ext, program);
+        vs_emc_insert(&c->emc, &masked, hash, version, ext, program);
     return vs_path_of_program(program);
 }

@@ -47,6 +47,42 @@ bool vs_core_output(struct vs_core *c, struct vs_port *port, struct vs_packet *p
     return collect(c, port, p);
 }
 
+/* Each as vs_core_output would. */
+static __attribute__((noinline)) unsigned forward_slowly(struct vs_core *c, struct vs_port *port,
+                                                         struct vs_packet **pkts, unsigned n)
+{
+    unsigned forwarded = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (vs_core_output(c, port, pkts[i])) {
+            pkts[i]->fate = VS_FATE_FORWARDED;
+            forwarded++;
+        } else {
+            pkts[i]->drop = VS_DROP_RX_EGRESS_BLOCKED;
+        }
+    return forwarded;
+}
+
+unsigned vs_core_forward(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n)
+{
+    uint32_t config = atomic_load_explicit(&port->config, memory_order_relaxed);
+    struct vs_txq *q = &c->tx[port->index];
+    if (VS_UNLIKELY((config & (VS_PORT_DOWN | VS_PORT_NO_FWD | VS_PORT_SHAPED)) != 0 || q->n + n > VS_BATCH))
+        return forward_slowly(c, port, pkts, n);
+    if (!q->listed) {
+        q->listed = 1;
+        c->dirty[c->n_dirty++] = port;
+    }
+    struct vs_packet **to = &q->pkts[q->n];
+    q->n = (uint16_t)(q->n + n);
+    for (unsigned i = 0; i < n; i++) {
+        struct vs_packet *p = pkts[i];
+        to[i] = p;
+        p->queued = (uint8_t)(p->queued + (p->queued < UINT8_MAX));
+        p->fate = VS_FATE_FORWARDED;
+    }
+    return n;
+}
+
 void vs_core_send(struct vs_core *c, struct vs_port *port, struct vs_packet **pkts, unsigned n)
 {
     struct vs_port_counters *pc = port->counters[c->index];

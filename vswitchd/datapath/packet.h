@@ -56,13 +56,19 @@ struct vs_packet {
     uint16_t head_len;
     uint16_t n_segs;
     struct vs_port *port; /* received on */
-    uint16_t l3_ofs;      /* from data; VS_L_NONE when there is none. Set by parse */
+    uint32_t in_port;     /* OpenFlow number of the port it came in by, host order */
+    uint32_t queue;       /* set_queue: queue of the ports that it is output to */
+    /* eight bytes that the parser writes at once (vs_packet_begin) */
+    uint16_t l3_ofs; /* from data; VS_L_NONE when there is none. Set by parse */
     uint16_t l4_ofs;
     uint8_t n_tags; /* VLAN tags in front of l3, set by parse */
-    uint8_t queued; /* ports it was handed to in this batch; not 0: do not edit */
     uint8_t fate;   /* enum vs_fate */
     uint8_t drop;   /* enum vs_drop while fate is VS_FATE_DROP */
-    uint8_t csum;   /* VS_CSUM_* */
+    uint8_t spare;
+    uint8_t queued; /* ports it was handed to in this batch; not 0: do not edit */
+    uint8_t depth;  /* bridges crossed so far */
+    uint8_t is_clone;
+    uint8_t csum; /* VS_CSUM_* */
     uint8_t gso_type;
     uint16_t gso_size;
     uint16_t csum_start;
@@ -71,11 +77,6 @@ struct vs_packet {
     uint16_t
         gso_l3_ofs; /* not 0: the IP header of the packet to be segmented is here, behind headers that we pushed and that do
                             not say so (MPLS, PBB): only our own software can segment it (offload.h) */
-    uint8_t depth; /* bridges crossed so far */
-    uint8_t is_clone;
-    uint32_t in_port; /* OpenFlow number of the port it came in by, host order */
-    uint32_t hash;    /* of the masked key */
-    uint32_t queue;   /* set_queue: queue of the ports that it is output to */
     uint32_t
         dma; /* not 0: it lies in DMA buffers that nobody else uses, the first is this (ports/vfio/dma.h) */
     struct vs_seg segs[VS_MAX_SEGS];
@@ -88,7 +89,19 @@ enum vs_fate {
 };
 
 #ifndef VS_CDEF
-/* Make an empty packet whose head is to be filled at data. */
+_Static_assert(offsetof(struct vs_packet, l3_ofs) == 32 && offsetof(struct vs_packet, queued) == 40,
+               "one aligned word of what the parser finds");
+
+/* Layers and fate of a packet whose way begins, by one store. */
+static inline void vs_packet_begin(struct vs_packet *p, uint16_t l3_ofs, uint16_t l4_ofs, uint8_t fate,
+                                   uint8_t drop)
+{
+    uint64_t word =
+        l3_ofs | (uint64_t)l4_ofs << 16 | (uint64_t)fate << 40 | (uint64_t)drop << 48; /* little-endian */
+    memcpy((uint8_t *)p + offsetof(struct vs_packet, l3_ofs), &word, sizeof word);
+}
+
+/* Make an empty packet whose head is to be filled at data. Behind the port all is zero, but that no layer is known. */
 static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
 {
     p->data = p->buf + VS_HEADROOM;
@@ -96,14 +109,9 @@ static inline void vs_packet_reset(struct vs_packet *p, struct vs_port *port)
     p->head_len = 0;
     p->n_segs = 0;
     p->port = port;
+    memset((uint8_t *)p + offsetof(struct vs_packet, in_port), 0,
+           offsetof(struct vs_packet, segs) - offsetof(struct vs_packet, in_port));
     p->l3_ofs = p->l4_ofs = VS_L_NONE;
-    p->n_tags = p->queued = p->fate = p->drop = 0;
-    p->csum = p->gso_type = 0;
-    p->gso_size = p->csum_start = p->csum_offset = p->gso_hdr_len = p->gso_l3_ofs = 0;
-    p->depth = 0;
-    p->queue = 0;
-    p->dma = 0;
-    p->is_clone = 0;
 }
 #endif
 

@@ -3,8 +3,8 @@
  * right afterwards (masking and hashing): narrower stores would not forward to those loads. */
 #include "parse.h"
 
-#define BE16(x) ((uint16_t)((((x) & 0xff) << 8) | (((x) >> 8) & 0xff)))
-#define MAC_BITS 0xffffffffffffULL
+#define BE16 VS_BE16
+#define MAC_BITS VS_MAC_BITS
 
 enum {
     ETH_HLEN = 14,
@@ -68,27 +68,6 @@ struct scan {
     uint8_t *dirty;
 };
 
-VS_ALWAYS_INLINE uint16_t load16(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-VS_ALWAYS_INLINE uint32_t load32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-VS_ALWAYS_INLINE uint64_t load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 VS_ALWAYS_INLINE int is_tag(uint16_t type)
 {
     return type == BE16(0x8100) || type == BE16(0x88a8);
@@ -96,7 +75,7 @@ VS_ALWAYS_INLINE int is_tag(uint16_t type)
 
 VS_ALWAYS_INLINE uint64_t word4(uint32_t ports, uint8_t proto, uint8_t tos, uint8_t ttl, uint8_t frag)
 {
-    return ports | (uint64_t)proto << 32 | (uint64_t)tos << 40 | (uint64_t)ttl << 48 | (uint64_t)frag << 56;
+    return ports | (uint64_t)ttl << 32 | (uint64_t)proto << 40 | (uint64_t)tos << 48 | (uint64_t)frag << 56;
 }
 
 /* Neighbour discovery: target and the link-layer address options (RFC 4861, 4.6.1); the first of a kind counts. */
@@ -132,18 +111,18 @@ static void parse_l4(struct scan *s, uint32_t ofs, int v6)
     case PROTO_TCP:
         if (left < TCP_HLEN)
             return;
-        s->tcp_flags = load16(l4 + 12) & BE16(0x0fff);
-        s->ports = load32(l4);
+        s->tcp_flags = vs_load16(l4 + 12) & BE16(0x0fff);
+        s->ports = vs_load32(l4);
         break;
     case PROTO_UDP:
         if (left < UDP_HLEN)
             return;
-        s->ports = load32(l4);
+        s->ports = vs_load32(l4);
         break;
     case PROTO_SCTP:
         if (left < SCTP_HLEN)
             return;
-        s->ports = load32(l4);
+        s->ports = vs_load32(l4);
         break;
     case PROTO_ICMP:
     case PROTO_ICMP6:
@@ -168,7 +147,7 @@ static void parse_ipv4(struct scan *s, uint32_t ofs)
         return;
     s->l3_ofs = (uint16_t)ofs;
     s->end = VS_MIN(s->end, ofs + total); /* what follows is padding */
-    s->addrs = load64(ip + 12);
+    s->addrs = vs_load64(ip + 12);
     s->proto = ip[9];
     s->tos = ip[1];
     s->ttl = ip[8];
@@ -302,11 +281,11 @@ static void parse_arp(struct scan *s, uint32_t ofs)
     if (memcmp(arp, kind, sizeof kind) != 0)
         return;
     s->l3_ofs = (uint16_t)ofs;
-    s->arp_op = load16(arp + 6);
+    s->arp_op = vs_load16(arp + 6);
     memcpy(s->key->arp_sha, arp + 8, 6);
     memcpy(s->key->arp_tha, arp + 18, 6);
     *s->dirty |= DIRTY_1;
-    s->addrs = load32(arp + 14) | (uint64_t)load32(arp + 24) << 32;
+    s->addrs = vs_load32(arp + 14) | (uint64_t)vs_load32(arp + 24) << 32;
 }
 
 /* MPLS (RFC 3032, 2.1) and the I-TAG of a PBB frame (IEEE 802.1Q, 9.7): the outermost word; nothing says what follows it. */
@@ -333,7 +312,7 @@ static __attribute__((noinline)) uint16_t parse_slow(struct scan *s, uint16_t ty
             s->l3_ofs = (uint16_t)ofs;
             return BE16(ETH_TYPE_NONE);
         }
-        type = load16(llc + 6);
+        type = vs_load16(llc + 6);
         ofs += SNAP_LEN;
         left -= SNAP_LEN;
     }
@@ -391,12 +370,12 @@ static __attribute__((noinline)) void parse_many(struct vs_packet *p, struct vs_
     const uint8_t *d = p->data;
     uint64_t *w = vs_key_words(key);
     uint32_t ofs = ETH_HLEN + 3 * TAG_LEN;
-    while (is_tag(load16(d + ofs - 2)) && p->head_len >= ofs + TAG_LEN)
+    while (is_tag(vs_load16(d + ofs - 2)) && p->head_len >= ofs + TAG_LEN)
         ofs += TAG_LEN;
     p->n_tags = (uint8_t)((ofs - ETH_HLEN) / TAG_LEN);
-    w[1] = (load64(d) & MAC_BITS) | (uint64_t)(load16(d + 14) | BE16(VS_TCI_PRESENT)) << 48;
-    w[2] = (load64(d + 6) & MAC_BITS) | (uint64_t)(load16(d + 18) | BE16(VS_TCI_PRESENT)) << 48;
-    parse_rest(p, load16(d + ofs - 2), ofs, VS_TAGS_MORE, key, dirty);
+    w[1] = (vs_load64(d) & MAC_BITS) | (uint64_t)(vs_load16(d + 14) | BE16(VS_TCI_PRESENT)) << 48;
+    w[2] = (vs_load64(d + 6) & MAC_BITS) | (uint64_t)(vs_load16(d + 18) | BE16(VS_TCI_PRESENT)) << 48;
+    parse_rest(p, vs_load16(d + ofs - 2), ofs, VS_TAGS_MORE, key, dirty);
 }
 
 void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t *dirty)
@@ -415,15 +394,15 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
         p->n_tags = 0;
         return;
     }
-    uint16_t type = load16(d + 12);
+    uint16_t type = vs_load16(d + 12);
     if (is_tag(type) && len >= ofs + TAG_LEN) {
-        tci = load16(d + ofs) | BE16(VS_TCI_PRESENT);
-        type = load16(d + ofs + 2);
+        tci = vs_load16(d + ofs) | BE16(VS_TCI_PRESENT);
+        type = vs_load16(d + ofs + 2);
         ofs += TAG_LEN;
         n_tags = 1;
         if (is_tag(type) && len >= ofs + TAG_LEN) {
-            tci2 = load16(d + ofs) | BE16(VS_TCI_PRESENT);
-            type = load16(d + ofs + 2);
+            tci2 = vs_load16(d + ofs) | BE16(VS_TCI_PRESENT);
+            type = vs_load16(d + ofs + 2);
             ofs += TAG_LEN;
             n_tags = 2;
             if (VS_UNLIKELY(is_tag(type) && len >= ofs + TAG_LEN)) {
@@ -433,27 +412,18 @@ void vs_parse(struct vs_packet *p, uint16_t bridge, struct vs_key *key, uint8_t 
         }
     }
     p->n_tags = n_tags;
-    w[1] = (load64(d) & MAC_BITS) | tci << 48;
-    w[2] = (load64(d + 6) & MAC_BITS) | tci2 << 48;
+    w[1] = (vs_load64(d) & MAC_BITS) | tci << 48;
+    w[2] = (vs_load64(d + 6) & MAC_BITS) | tci2 << 48;
 
-    /* IPv4 without options or fragmentation, and all of the L4 header there */
-    const uint8_t *ip = d + ofs;
-    uint32_t left = len - ofs;
-    if (VS_LIKELY(type == BE16(0x0800) && left >= IPV4_HLEN + UDP_HLEN && ip[0] == 0x45 &&
-                  (load16(ip + 6) & BE16(0x3fff)) == 0)) {
-        uint32_t total = VS_MIN(left, (uint32_t)vs_get_be16(ip + 2));
-        uint8_t proto = ip[9];
-        if (VS_LIKELY((proto == PROTO_UDP && total >= IPV4_HLEN + UDP_HLEN) ||
-                      (proto == PROTO_TCP && total >= IPV4_HLEN + TCP_HLEN))) {
-            const uint8_t *l4 = ip + IPV4_HLEN;
-            w[0] |= (uint64_t)BE16(0x0800) << 48;
-            w[3] = load64(ip + 12);
-            w[4] = word4(load32(l4), proto, ip[1], ip[8], 0);
-            w[5] = proto == PROTO_TCP ? load16(l4 + 12) & BE16(0x0fff) : 0;
-            p->l3_ofs = (uint16_t)ofs;
-            p->l4_ofs = (uint16_t)(ofs + IPV4_HLEN);
-            return;
-        }
+    struct vs_plain plain;
+    if (VS_LIKELY(vs_parse_ipv4_plain(d + ofs, len - ofs, &plain))) {
+        w[3] = plain.w3;
+        w[4] = plain.w4;
+        w[5] = plain.w5;
+        w[0] |= (uint64_t)BE16(0x0800) << 48;
+        p->l3_ofs = (uint16_t)ofs;
+        p->l4_ofs = (uint16_t)(ofs + IPV4_HLEN);
+        return;
     }
     parse_rest(p, type, ofs, 0, key, dirty);
 }

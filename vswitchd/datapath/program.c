@@ -133,16 +133,15 @@ static uint32_t path_hash(struct vs_rule *const *rules, unsigned n)
 static void set_output(struct vs_program *p)
 {
     const struct vs_action *a = p->actions;
-    p->single_output = p->n_actions == 1 && a->type == VS_ACT_OUTPUT &&
-                       (a->arg < VS_OFPP_FIRST_RESERVED || a->arg == VS_OFPP_LOCAL);
-    p->out = p->single_output ? a->arg : 0;
+    bool single = p->n_actions == 1 && a->type == VS_ACT_OUTPUT &&
+                  (a->arg < VS_OFPP_FIRST_RESERVED || a->arg == VS_OFPP_LOCAL);
+    p->out = single ? a->arg : 0;
 }
 
 static void fill(struct vs_program *p, const struct vs_draft *d)
 {
     struct vs_action *actions = (struct vs_action *)(void *)(p->rules + d->n_rules);
     p->packets = p->bytes = p->used_ms = 0;
-    p->group = 0;
     p->n_rules = d->n_rules;
     p->n_actions = d->n_actions;
     p->drop = d->drop;
@@ -157,7 +156,6 @@ void vs_programs_meet(struct vs_programs *ps, struct vs_program *p, struct vs_ru
 {
     uint32_t number = vs_rule_number(r);
     p->packets = p->bytes = p->used_ms = 0;
-    p->group = 0;
     p->n_rules = 1;
     p->n_actions = r->instructions->n_apply;
     p->drop = VS_DROP_RX_ACTION_DROP;

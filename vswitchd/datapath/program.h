@@ -54,15 +54,12 @@ struct vs_program { /* the owning core writes */
     uint32_t next;                   /* in the index, or in the free list: vs_program_id, 0: none */
     _Atomic uint32_t
         state; /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
-    uint32_t out;   /* single_output: the port */
-    uint16_t group; /* in the batch under way, if that batch's group of this number says so */
+    uint32_t out; /* the only action: output to this real port; 0: not so */
     uint16_t n_rules;
     uint16_t n_actions;
-    uint16_t first;        /* rules before it were counted by an earlier program of the packet */
-    uint8_t drop;          /* reason when nothing is done with the packet */
-    uint8_t single_output; /* one action: output to one real port */
+    uint16_t first; /* rules before it were counted by an earlier program of the packet */
+    uint8_t drop;   /* reason when nothing is done with the packet */
     uint8_t size_class;
-    uint8_t pad;
     struct vs_rule *rules[]; /* n_rules, then the actions if they are its own */
 };
 VS_ASSERT_SIZE(struct vs_program, 56); /* with one rule: one cache line */
