@@ -7,7 +7,8 @@
  * a vIOMMU that knows each page of the buffers (warm), no two of which lie in a row: as a guest's strict mode maps them.
  * With `far` the rings (not the frames) leave the caches before each turn, as those of a driver on another core do: there a packed
  * ring costs one line where a split one costs three.
- * Arguments: flows, rules (l4: one rule a port; each: one rule a flow), rounds, near or far. Build and run: python tests/bench/loop.py
+ * Arguments: flows, rules (l4: one rule a port; each: one rule a flow; rings: what one port receives the other sends, with no switching),
+ * rounds, near or far, bytes of a frame, and optionally which worlds take part (bits). Build and run: python tests/bench/loop.py
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,6 @@ enum {
     RING = 1024,
     BUFFER = 2048,
     HEADER = 12,
-    FRAME = 60,
     MEMORY = 64 << 20,
     BLOCK = 10, /* rounds of one world before it is the other's turn */
     GPA = 1 << 20,
@@ -40,6 +40,7 @@ struct ring {
 
 struct world {
     vs_dp *dp;
+    struct vs_port *ports[2];
     struct ring rings[2][2];
     uint64_t *cycles;
     uint32_t flow;
@@ -47,7 +48,8 @@ struct world {
 
 static uint8_t *memory;
 static uint64_t taken;
-static bool far;
+static bool far, rings_only;
+static uint32_t frame = 60;
 
 static uint64_t take(uint64_t n)
 {
@@ -68,7 +70,7 @@ static void publish_packed(struct ring *r, unsigned n)
     for (; n > 0; n--, r->idx++) {
         uint16_t at = r->idx % RING, state = r->idx / RING % 2 == 0 ? 0x80 : 0x8000;
         slots[at].addr = GPA + r->buffers + (uint64_t)BUFFER * (at ^ r->apart);
-        slots[at].len = r->writable ? BUFFER : HEADER + FRAME;
+        slots[at].len = r->writable ? BUFFER : HEADER + frame;
         slots[at].id = at;
         __atomic_store_n(&slots[at].flags, (uint16_t)(state | (r->writable ? VS_DESC_WRITE : 0)),
                          __ATOMIC_RELEASE);
@@ -86,7 +88,7 @@ static void publish(struct ring *r, unsigned n)
     for (; n > 0; n--, r->idx++) {
         uint16_t at = r->idx % RING;
         desc[at] = (struct vs_desc){.addr = GPA + r->buffers + (uint64_t)BUFFER * (at ^ r->apart),
-                                    .len = r->writable ? BUFFER : HEADER + FRAME,
+                                    .len = r->writable ? BUFFER : HEADER + frame,
                                     .flags = r->writable ? VS_DESC_WRITE : 0};
         avail(r)->ring[at] = at;
     }
@@ -193,6 +195,26 @@ static void send_ring_away(const struct ring *r)
     send_away(r->used, r->packed ? 4 : 6 + 8 * RING);
 }
 
+/* A turn without a switch: each port sends what the other received. */
+static __attribute__((noinline)) int forward(struct world *w)
+{
+    static struct vs_packet packets[VS_BATCH];
+    struct vs_packet *pkts[VS_BATCH];
+    int total = 0;
+    for (unsigned p = 0; p < 2; p++) {
+        struct vs_port *from = w->ports[p], *to = w->ports[1 - p];
+        for (int i = 0; i < VS_BATCH; i++) {
+            pkts[i] = &packets[i];
+            vs_packet_reset(pkts[i], from);
+        }
+        int n = from->ops->rx(from, 0, pkts, VS_BATCH, from->counters[1]);
+        to->ops->tx(to, 1, pkts, n, to->counters[1]);
+        from->ops->rx_release(from, 0);
+        total += n;
+    }
+    return total;
+}
+
 /* One round: what the guests do, then one timed turn of the core. */
 static uint64_t turn(struct world *w, uint32_t flows)
 {
@@ -211,7 +233,7 @@ static uint64_t turn(struct world *w, uint32_t flows)
     }
     atomic_thread_fence(memory_order_seq_cst); /* what the guests wrote has left the store buffer */
     uint64_t before = vs_cycles();
-    if (vs_dp_poll(w->dp) != 2 * VS_BATCH)
+    if ((rings_only ? forward(w) : vs_dp_poll(w->dp)) != 2 * VS_BATCH)
         exit(1);
     return vs_cycles() - before;
 }
@@ -226,7 +248,7 @@ static void make(struct world *w, const struct vs_guest_mem *mem, unsigned kind,
     vs_bridge *b = vs_dp_bridge_add(w->dp, "bench");
     struct vs_rxq_pin pins[2];
     for (unsigned p = 0; p < 2; p++) {
-        struct vs_port *port = vs_vhost_new("bench");
+        struct vs_port *port = w->ports[p] = vs_vhost_new("bench");
         for (unsigned number = 0; number < 2; number++)
             start(&w->rings[p][number], port, number, mem, (kind & 1) != 0, (kind & 2) != 0);
         write_frames(&w->rings[p][1]);
@@ -238,8 +260,9 @@ static void make(struct world *w, const struct vs_guest_mem *mem, unsigned kind,
 
 static double report(const char *what, const char *rules, uint32_t flows, struct world *w, uint32_t rounds)
 {
-    struct vs_core_stats s;
-    vs_dp_core_stats(w->dp, 1, &s);
+    struct vs_core_stats s = {.rx_packets = 1, .tx_packets = 1};
+    if (!rings_only)
+        vs_dp_core_stats(w->dp, 1, &s);
     qsort(w->cycles, rounds, sizeof *w->cycles, by_value);
     double median = (double)w->cycles[rounds / 2] / (2 * VS_BATCH);
     printf("%-12s %-5s %8u flows: median %6.1f, tenth %6.1f cycles a packet; cache hits %5.1f %%\n", what,
@@ -252,15 +275,19 @@ static double report(const char *what, const char *rules, uint32_t flows, struct
 
 int main(int argc, char **argv)
 {
-    if (argc != 5)
+    if (argc < 6)
         return 2;
     far = strcmp(argv[4], "far") == 0;
+    rings_only = strcmp(argv[2], "rings") == 0;
+    frame = (uint32_t)strtoul(argv[5], NULL, 10);
+    unsigned wanted = argc > 6 ? (unsigned)strtoul(argv[6], NULL, 10) : (1u << KINDS) - 1;
     uint32_t flows = (uint32_t)strtoul(argv[1], NULL, 10), rounds = (uint32_t)strtoul(argv[3], NULL, 10);
     memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     struct vs_guest_region region = {.gpa = GPA, .uva = UVA, .size = MEMORY, .host = memory};
     int error;
     struct vs_guest_mem *mem = vs_guest_mem_new(&region, 1, &error);
-    if (flows == 0 || rounds == 0 || memory == MAP_FAILED || mem == NULL)
+    if (flows == 0 || rounds == 0 || frame < 60 || frame > BUFFER - HEADER || memory == MAP_FAILED ||
+        mem == NULL)
         return 1;
     static const char *const names[KINDS] = {"split", "packed", "split+iommu", "packed+iommu"};
     static struct world worlds[KINDS];
@@ -270,11 +297,13 @@ int main(int argc, char **argv)
         make(&worlds[kind], mem, kind, flows, each, rounds);
     for (uint32_t i = 0; i < rounds; i += BLOCK)
         for (unsigned kind = 0; kind < KINDS; kind++)
-            for (uint32_t k = i; k < VS_MIN(i + BLOCK, rounds); k++)
+            for (uint32_t k = i; k < VS_MIN(i + BLOCK, rounds) && (wanted >> kind & 1) != 0; k++)
                 worlds[kind].cycles[k] = turn(&worlds[kind], flows);
     for (unsigned kind = 0; kind < KINDS; kind++)
-        median[kind] = report(names[kind], argv[2], flows, &worlds[kind], rounds);
-    printf("packed / split: %.3f; with warm vIOMMU / without: split %.3f, packed %.3f\n",
-           median[1] / median[0], median[2] / median[0], median[3] / median[1]);
+        median[kind] =
+            (wanted >> kind & 1) == 0 ? 0 : report(names[kind], argv[2], flows, &worlds[kind], rounds);
+    if (wanted == (1u << KINDS) - 1)
+        printf("packed / split: %.3f; with warm vIOMMU / without: split %.3f, packed %.3f\n",
+               median[1] / median[0], median[2] / median[0], median[3] / median[1]);
     return 0;
 }

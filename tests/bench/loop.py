@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = ((1, "l4"), (8192, "l4"), (1000, "each"), (100_000, "each"))
+CASES = ((1, "rings"), (1, "l4"), (8192, "l4"), (1000, "each"), (100_000, "each"))
 
 
 def program(directory: Path, name: str = "loop.c") -> Path:
@@ -35,15 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases, or the one that was named."""
     parser = argparse.ArgumentParser(prog="loop", description=__doc__)
     parser.add_argument("--flows", type=int)
-    parser.add_argument("--rules", choices=("l4", "each"), default="l4")
+    parser.add_argument("--rules", choices=("l4", "each", "rings"), default="l4")
     parser.add_argument("--rounds", type=int, default=20_000)
+    parser.add_argument("--size", type=int, default=60, help="bytes of a frame (default %(default)s)")
     words = parser.parse_args(argv)
     cases = CASES if words.flows is None else ((words.flows, words.rules),)
     with tempfile.TemporaryDirectory(prefix="vsb") as name:
         binary = program(Path(name))
         for flows, rules in cases:
             for rings in ("near", "far"):
-                subprocess.run([binary, str(flows), rules, str(words.rounds), rings], check=True)
+                numbers = (str(words.rounds), rings, str(words.size))
+                subprocess.run([binary, str(flows), rules, *numbers], check=True)
     return 0
 
 

@@ -7,6 +7,7 @@
 
 #include "vhost_hold.h"
 #include "vhost_port.h"
+#include "vring_ahead.h"
 
 #ifndef VS_CDEF
 
@@ -74,24 +75,32 @@ void vs_vhost_hold_end(struct vs_vhost *v, struct vs_vring *r);
 /* Wake the cores that wait for a translation, or that have chores to do. Control thread. */
 void vs_vhost_wake(struct vs_vhost *v);
 
+VS_ALWAYS_INLINE void vs_copy_32(uint8_t *to, const uint8_t *from)
+{
+    memcpy(to, from, 32);
+}
+
 /* Copy n bytes inline, in blocks that the compiler turns into vector moves: a call of memcpy costs more than the copy of a small
- * frame. Tails of 16 bytes and more are copied by one overlapping block. */
+ * frame. The last block overlaps the one before it, so no length takes more than one loop. */
 VS_ALWAYS_INLINE void vs_copy_small(uint8_t *to, const uint8_t *from, uint32_t n)
 {
-    uint32_t i = 0;
-    if (VS_LIKELY(n >= 16)) {
-        for (; i + 32 <= n; i += 32)
-            memcpy(to + i, from + i, 32);
-        if (i + 16 <= n) {
-            memcpy(to + i, from + i, 16);
-            i += 16;
+    if (VS_LIKELY(n >= 32)) {
+        for (uint32_t i = 64; VS_UNLIKELY(i < n); i += 64) {
+            vs_copy_32(to + i - 64, from + i - 64);
+            vs_copy_32(to + i - 32, from + i - 32);
         }
-        if (i < n)
-            memcpy(to + n - 16, from + n - 16, 16);
-        return;
+        if (n > 64)
+            vs_copy_32(to + n - 64, from + n - 64);
+        else
+            vs_copy_32(to, from);
+        vs_copy_32(to + n - 32, from + n - 32);
+    } else if (n >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + n - 16, from + n - 16, 16);
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            to[i] = from[i];
     }
-    for (; i < n; i++)
-        to[i] = from[i];
 }
 #endif
 

@@ -118,13 +118,13 @@ static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigne
     return !vs_net_hdr_wants(first) || take_wishes(r, first, header, p) ? len : 0;
 }
 
-/* The usual case: header and frame in one descriptor, contiguous. */
-VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_window *w, unsigned i,
+/* The usual case: header and frame lie at `host`, `len` bytes in all. */
+VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const uint8_t *host, uint32_t len,
                                     struct vs_packet *p, enum vs_drop *drop)
 {
-    uint64_t first = vs_net_hdr_load(w->host[i]);
-    uint32_t len = w->desc[i].len - r->hdr_len;
-    const uint8_t *frame = w->host[i] + r->hdr_len;
+    uint64_t first = vs_net_hdr_load(host);
+    const uint8_t *frame = host + r->hdr_len;
+    len -= r->hdr_len;
     uint32_t head = VS_MIN(len, (uint32_t)VS_HEAD_COPY);
     vs_copy_small(p->data, frame, head);
     p->head_len = (uint16_t)head;
@@ -133,11 +133,59 @@ VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const struct vs_wi
         p->segs[0] = (struct vs_seg){.data = frame + head, .len = len - head};
         p->n_segs = 1;
     }
-    if (VS_UNLIKELY(vs_net_hdr_wants(first)) && !take_wishes(r, first, w->host[i], p)) {
+    if (VS_UNLIKELY(vs_net_hdr_wants(first)) && !take_wishes(r, first, host, p)) {
         *drop = VS_DROP_RX_BAD_OFFLOAD;
         return 0;
     }
     return len;
+}
+
+/* Note a chain as used; frames are only read. A driver that was promised the order of use finds out how many it may have back from the last of a run
+ * (sections 2.7.9.1, 2.7.13): the used elements of the others are not written, and their lines stay where they are. */
+VS_ALWAYS_INLINE void note_used(struct vs_vring *r, const struct vs_usual *u, struct vs_used_elem *ring,
+                                uint32_t mask, uint16_t pos)
+{
+    if (r->packed) {
+        vs_packed_push(r, &(struct vs_token){.id = u->id, .slot = u->slot, .count = 1}, 0);
+        r->used_idx++;
+    } else if (ring != NULL) {
+        ring[pos & mask] = (struct vs_used_elem){.id = u->id};
+    }
+}
+
+/* Receive the usual chains in front (vring_ahead.h), at most n. Returns how many packets came of them. */
+static int rx_usual(struct vs_vring *r, struct vs_packet **pkts, unsigned n, struct vs_port_counters *c)
+{
+    unsigned got = vs_vring_ahead(r, n, true);
+    const struct vs_usual *kept = r->ahead;
+    struct vs_used_elem *ring = r->packed || r->in_order ? NULL : r->used->ring;
+    uint32_t mask = r->mask;
+    uint16_t first = r->last_avail, pos = first, end = (uint16_t)(pos + got);
+    uint64_t bytes = 0;
+    struct vs_packet **to = pkts;
+    if (got == 0)
+        return 0;
+    for (; pos != end; pos++) {
+        const struct vs_usual *u = &kept[pos % VS_BATCH];
+        enum vs_drop drop;
+        uint32_t len = fill_fast(r, u->host, u->len, *to, &drop);
+        note_used(r, u, ring, mask, pos);
+        bytes += len;
+        if (VS_LIKELY(len != 0))
+            to++;
+        else
+            vs_port_rx_drop(c, drop, 1);
+    }
+    if (!r->packed) {
+        if (ring == NULL)
+            r->used->ring[first & mask] =
+                (struct vs_used_elem){.id = kept[(uint16_t)(end - 1) % VS_BATCH].id};
+        r->used_idx = end;
+    }
+    vs_ahead_take(r, got);
+    vs_port_rx_count(c, got, bytes);
+    vs_vring_ahead(r, VS_BATCH, false);
+    return (int)(to - pkts);
 }
 
 /* Take and drop what a guest sends on a queue that is started but disabled (vhost-user, Ring states). */
@@ -155,23 +203,11 @@ static void discard(struct vs_vring *r, struct vs_port_counters *c)
     vs_vring_flush(r);
 }
 
-int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
-                struct vs_port_counters *c)
+/* Receive chains of any kind. */
+static int rx_any(struct vs_vring *r, struct vs_packet **pkts, unsigned n, struct vs_port_counters *c)
 {
-    struct vs_vhost_queue *q = &vs_vhost_of(port)->queues[2 * rxq + 1];
-    struct vs_vring *r = atomic_load_explicit(&q->ring, memory_order_acquire);
     struct vs_window w;
-    if (VS_UNLIKELY(rxq == 0 && vs_vhost_has_chores(port)) && vs_vhost_chores(port, pkts[0], c))
-        return 1;
-    if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
-        return 0;
-    if (VS_UNLIKELY(r->iotlb != NULL) && !vs_iotlb_begin(r->iotlb))
-        return 0; /* an address is missing, and nothing has changed since it was asked for */
-    if (VS_UNLIKELY(r->discard)) {
-        discard(r, c);
-        return 0;
-    }
-    unsigned got = vs_vring_fetch(r, &w, r->last_avail, (unsigned)n);
+    unsigned got = vs_vring_fetch(r, &w, r->last_avail, n);
     if (got == 0)
         return 0;
     int out = 0;
@@ -182,7 +218,7 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
         uint32_t len = w.desc[i].len;
         if (VS_LIKELY(w.desc[i].flags == 0 && w.len[i] == len && w.host[i] != NULL &&
                       len >= MIN_FRAME + 12u && len <= VS_MAX_FRAME))
-            len = fill_fast(r, &w, i, p, &drop);
+            len = fill_fast(r, w.host[i], len, p, &drop);
         else
             len = fill_slow(r, &w, i, p, &drop);
         if (VS_UNLIKELY(len == NOT_YET)) {
@@ -198,10 +234,31 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
     }
     vs_vring_take(r, &w, (uint16_t)(r->last_avail + got));
     vs_port_rx_count(c, got, bytes);
-    if (out == 0) /* nothing is lent */
-        vs_vring_flush(r);
-    else
+    return out;
+}
+
+int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int n,
+                struct vs_port_counters *c)
+{
+    struct vs_vhost_queue *q = &vs_vhost_of(port)->queues[2 * rxq + 1];
+    struct vs_vring *r = atomic_load_explicit(&q->ring, memory_order_acquire);
+    if (VS_UNLIKELY(rxq == 0 && vs_vhost_has_chores(port)) && vs_vhost_chores(port, pkts[0], c))
+        return 1;
+    if (r == NULL || atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
+        return 0;
+    if (VS_UNLIKELY(r->iotlb != NULL) && !vs_iotlb_begin(r->iotlb))
+        return 0; /* an address is missing, and nothing has changed since it was asked for */
+    if (VS_UNLIKELY(r->discard)) {
+        discard(r, c);
+        return 0;
+    }
+    int out = VS_LIKELY(r->plain) ? rx_usual(r, pkts, (unsigned)n, c) : 0;
+    if (VS_UNLIKELY(out < n && (!r->plain || vs_ahead_stuck(r))))
+        out += rx_any(r, pkts + out, (unsigned)(n - out), c);
+    if (out != 0)
         q->held = r;
+    else /* nothing is lent */
+        vs_vring_flush(r);
     return out;
 }
 

@@ -363,9 +363,64 @@ static bool longer_than(const struct vs_packet *p, uint32_t max_frame)
            (p->gso_type == VS_GSO_NONE || vs_offload_wire_len(p) > max_frame);
 }
 
-/* Send until the guest is short of buffers. Returns how many packets are dealt with: sent, kept, or dropped for another reason. */
-int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
-                  struct vs_port_counters *c)
+/* Write one frame, of at most VS_CHAIN_BYTES, and the header in front of it. */
+VS_ALWAYS_INLINE void write_plain(uint8_t *to, const struct vs_packet *p)
+{
+    memcpy(to, &plain_header, sizeof plain_header);
+    to += sizeof plain_header;
+    if (VS_LIKELY(p->head_len <= VS_HEAD_MAX))
+        vs_copy_small(to, p->data, p->head_len);
+    else
+        memcpy(to, p->data, p->head_len);
+    to += p->head_len;
+    for (uint32_t k = 0; k < p->n_segs; k++) {
+        copy_run(to, p->segs[k].data, p->segs[k].len);
+        to += p->segs[k].len;
+    }
+}
+
+static inline bool has_offloads(const struct vs_packet *p)
+{
+    return (p->csum | p->gso_type) != 0;
+}
+
+/* Send packets without offloads into usual chains (vring_ahead.h) until one of either kind is not. Returns how many were sent. */
+static int send_usual(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                      struct vs_port_counters *c)
+{
+    unsigned ready = vs_vring_ahead(r, (unsigned)n, true), i = 0;
+    const struct vs_usual *kept = r->ahead;
+    struct vs_used_elem *ring = r->packed ? NULL : r->used->ring;
+    uint32_t mask = r->mask;
+    uint16_t pos = r->last_avail;
+    uint64_t bytes = 0;
+    for (; i < ready; i++, pos++) {
+        const struct vs_packet *p = pkts[i];
+        const struct vs_usual *u = &kept[pos % VS_BATCH];
+        uint32_t len = p->frame_len, used = (uint32_t)sizeof plain_header + len;
+        if (VS_UNLIKELY(used > u->len || len > max_frame || has_offloads(p)))
+            break;
+        write_plain(u->host, p);
+        bytes += len;
+        if (ring != NULL) {
+            ring[pos & mask] = (struct vs_used_elem){.id = u->id, .len = used};
+        } else {
+            vs_packed_push(r, &(struct vs_token){.id = u->id, .slot = u->slot, .count = 1}, used);
+            r->used_idx++;
+        }
+    }
+    if (i == 0)
+        return 0;
+    if (ring != NULL)
+        r->used_idx = pos;
+    vs_ahead_take(r, i);
+    vs_port_sent(c, i, bytes);
+    return (int)i;
+}
+
+/* Send packets and chains of any kind. */
+static int send_any(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                    struct vs_port_counters *c)
 {
     struct vs_window w;
     uint64_t sent = 0, bytes = 0;
@@ -389,8 +444,20 @@ int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t m
     }
     if (sent != 0)
         vs_port_sent(c, sent, bytes);
-    vs_vring_flush(r);
     return i;
+}
+
+/* Send until the guest is short of buffers. Returns how many packets are dealt with: sent, kept, or dropped for another reason. */
+int vs_vhost_send(struct vs_vring *r, struct vs_packet **pkts, int n, uint32_t max_frame,
+                  struct vs_port_counters *c)
+{
+    int done = VS_LIKELY(r->plain) ? send_usual(r, pkts, n, max_frame, c) : 0;
+    if (VS_UNLIKELY(done < n) && atomic_load_explicit(&r->broken, memory_order_relaxed) == 0)
+        done += send_any(r, pkts + done, n - done, max_frame, c);
+    vs_vring_flush(r);
+    if (VS_LIKELY(r->plain))
+        vs_vring_ahead(r, VS_BATCH, false);
+    return done;
 }
 
 void vs_vhost_tx(struct vs_port *port, unsigned core, struct vs_packet **pkts, int n,

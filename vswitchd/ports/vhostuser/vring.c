@@ -1,5 +1,5 @@
 /* vring.c: what both layouts of a virtqueue share: making one, and walking chains; see vring.h. Section numbers are of VIRTIO 1.2. */
-#include "vring.h"
+#include "vring_ahead.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,6 +99,11 @@ static void set_up(struct vs_vring *r, const struct vs_guest_mem *mem, const str
     r->log = cfg->log;
     r->inflight = cfg->inflight;
     r->ring = cfg->ring;
+    r->direction =
+        cfg->ring % 2 == 0 ? VS_DESC_WRITE : 0; /* section 5.1.2: receive queues are the even ones */
+    r->in_order = feature(cfg, VS_VIRTIO_F_IN_ORDER);
+    r->plain = r->iotlb == NULL && r->log == NULL && !r->discard && r->hdr_len == 12 &&
+               (r->packed || r->inflight == NULL);
     r->kick_fd = cfg->kick_fd;
     atomic_store_explicit(&r->call_fd, cfg->call_fd, memory_order_relaxed);
     atomic_store_explicit(&r->err_fd, cfg->err_fd, memory_order_relaxed);
@@ -122,7 +127,8 @@ struct vs_vring *vs_vring_new(const struct vs_guest_mem *mem, const struct vs_vr
     *error = r->packed ? place_packed(r, cfg) : place_split(r, cfg);
     if (*error != 0)
         goto fail;
-    r->avail_seen = r->used_idx = r->used_published = r->last_avail;
+    r->avail_seen = r->used_idx = r->used_published = r->ahead_end = r->last_avail;
+    r->ahead_slot = r->slot;
     if (r->packed)
         vs_packed_disarm(r);
     else
@@ -177,6 +183,7 @@ void vs_vring_break(struct vs_vring *r, enum vs_chain_error why)
     if (atomic_load_explicit(&r->broken, memory_order_relaxed) != 0)
         return;
     vs_vring_refuse(r, why);
+    r->plain = false;
     atomic_store_explicit(&r->broken, why, memory_order_relaxed);
     vs_vring_signal(atomic_load_explicit(&r->err_fd, memory_order_relaxed));
 }
@@ -208,6 +215,14 @@ void vs_vring_disarm(struct vs_vring *r)
         vs_split_disarm(r);
     if (r->kick_fd >= 0)
         drain(r->kick_fd);
+}
+
+uint8_t *vs_ahead_translate(struct vs_ahead *a, uint64_t addr, uint32_t len)
+{
+    uint32_t got = len;
+    uint8_t *host = vs_gpa_translate(a->r->mem, &a->r->hint, (vs_gpa){addr}, &got);
+    vs_ahead_region(a);
+    return got == len ? host : NULL;
 }
 
 /* ---- walking ------------------------------------------------------------------------------------------------------- */

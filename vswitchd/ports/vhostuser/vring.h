@@ -7,6 +7,7 @@
  * loaded into a local, checked there, and never read again.
  * Giving back: vs_vring_push writes used elements, vs_vring_flush publishes them with one release store and notifies. Chains are
  * given back in the order in which they were taken, so a stopped ring has one position, not two.
+ * Most chains of most rings are of one kind: vring_ahead.h is the short way for these.
  * The two layouts, split (vring_split.c) and packed (vring_packed.c), differ in fetch, push, flush, arm and disarm; vring.c
  * is what they share. Chains are counted by a free running 16 bit number; a packed ring also knows the slot of the next one.
  * A chain that is refused is given back with length 0 and counted by reason. A ring that cannot be trusted any more (avail index too
@@ -101,6 +102,7 @@ enum {
     VS_VIRTIO_F_VERSION_1 = 32,
     VS_VIRTIO_F_ACCESS_PLATFORM = 33,
     VS_VIRTIO_F_RING_PACKED = 34,
+    VS_VIRTIO_F_IN_ORDER = 35,
     VS_VIRTIO_NET_F_GUEST_USO4 = 54,
     VS_VIRTIO_NET_F_GUEST_USO6 = 55,
     VS_VIRTIO_NET_F_HOST_USO = 56,
@@ -172,8 +174,17 @@ struct vs_token {
     uint16_t count; /* packed: descriptors in the ring */
 };
 
+/* A chain that was looked at already (vring_ahead.h): one buffer in one piece of guest memory. */
+struct vs_usual {
+    uint8_t *host;
+    uint32_t len;
+    uint16_t id;   /* split: the head; packed: the buffer id */
+    uint16_t slot; /* packed: with VS_SLOT_WRAP */
+};
+VS_ASSERT_SIZE(struct vs_usual, 16);
+
 struct vs_vring {
-    /* line 0: read only */
+    /* line 0: read only, but for `plain`, which the owner clears when the ring breaks */
     union {
         struct { /* split */
             struct vs_desc *desc;
@@ -194,9 +205,12 @@ struct vs_vring {
     uint8_t packed;
     uint8_t event_idx;
     uint8_t indirect;
-    uint8_t hdr_len; /* section 5.1.6: 12, or 10 for a legacy driver without MRG_RXBUF */
     uint8_t mergeable;
     uint8_t discard;
+    uint8_t in_order;
+    uint8_t plain;      /* vring_ahead.h: the short way is open */
+    uint8_t hdr_len;    /* section 5.1.6: 12, or 10 for a legacy driver without MRG_RXBUF */
+    uint16_t direction; /* of all buffers: VS_DESC_WRITE or 0 */
     /* line 1: the owner's */
     uint16_t last_avail VS_CACHE_ALIGNED; /* number of the next chain to take */
     uint16_t avail_seen;                  /* split: avail->idx as last read */
@@ -205,6 +219,8 @@ struct vs_vring {
     uint16_t slot;                        /* packed: of the next chain to take */
     uint16_t used_slot;                   /* packed: behind the last chain published */
     uint16_t first_flags;                 /* packed: of the first chain pushed since */
+    uint16_t ahead_end;                   /* number behind the last chain in `ahead` */
+    uint16_t ahead_slot;                  /* packed: its slot */
     const struct vs_guest_region *hint;
     struct vs_iotlb_view *iotlb; /* NULL: addresses are guest physical */
     struct vs_dirty_log *log;
@@ -220,6 +236,8 @@ struct vs_vring {
     _Atomic uint32_t broken; /* enum vs_chain_error; set by the owner, read by the control thread */
     int kick_fd;
     uint8_t *scratch; /* VS_MAX_FRAME bytes for offloads that end in software; under the lock */
+    /* From last_avail to ahead_end, each in the place of its number modulo VS_BATCH. The owner's. */
+    struct vs_usual ahead[VS_BATCH] VS_CACHE_ALIGNED;
 };
 
 /* Chains that are ready, with their first descriptors, copied once. */
@@ -365,6 +383,8 @@ static inline void vs_vring_take(struct vs_vring *r, const struct vs_window *w, 
     if (r->packed)
         __atomic_store_n(&r->slot, i < w->n ? w->token[i].slot : w->next_slot, __ATOMIC_RELAXED);
     __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
+    r->ahead_end = pos; /* what was looked at before may be behind us now */
+    r->ahead_slot = r->slot;
 }
 
 /* What a used descriptor holds behind its address: length, id, flags, as one little-endian word (section 2.8.14). */

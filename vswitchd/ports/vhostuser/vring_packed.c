@@ -1,5 +1,5 @@
 /* vring_packed.c: the packed virtqueue: taking, publishing, notifications; see vring.h. Section numbers are of VIRTIO 1.2, 2.8. */
-#include "vring.h"
+#include "vring_ahead.h"
 
 enum {
     F_AVAIL = 1 << 7, /* VIRTQ_DESC_F_AVAIL, VIRTQ_DESC_F_USED */
@@ -94,6 +94,46 @@ unsigned vs_packed_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, 
     w->next_slot = slot;
     w->n = (uint16_t)i;
     return i;
+}
+
+/* Keep usual chains from number `pos` and *slot to `end`; returns where they end. */
+VS_ALWAYS_INLINE uint16_t look(struct vs_vring *r, uint16_t pos, uint16_t end, uint16_t *slot, bool write)
+{
+    struct vs_ahead a = vs_ahead_of(r);
+    const struct vs_packed_desc *slots = r->slots;
+    uint32_t index = *slot & (uint32_t)VS_SLOT_INDEX, wrap = *slot & (uint32_t)VS_SLOT_WRAP, size = r->size;
+    uint32_t usual = (wrap != 0 ? F_AVAIL : F_USED) | (write ? VS_DESC_WRITE : 0);
+    for (; pos != end; pos++) {
+        const struct vs_packed_desc *d = &slots[index];
+        /* Acquire: the rest is read after the flags that made it available (section 2.8.21.1), and not believed to be one. */
+        if (__atomic_load_n(&d->flags, __ATOMIC_ACQUIRE) != usual)
+            break;
+        uint64_t addr = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
+        uint32_t len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+        uint16_t id = __atomic_load_n(&d->id, __ATOMIC_RELAXED);
+        if (VS_UNLIKELY(!vs_ahead_keep(&a, pos, addr, len, id, (uint16_t)(index | wrap), write)))
+            break;
+        if (VS_UNLIKELY(++index == size)) {
+            index = 0;
+            wrap ^= VS_SLOT_WRAP;
+            usual ^= F_AVAIL | F_USED;
+        }
+    }
+    *slot = (uint16_t)(index | wrap);
+    return pos;
+}
+
+unsigned vs_packed_ahead(struct vs_vring *r, unsigned most, bool fresh)
+{
+    uint16_t pos = r->ahead_end, known = (uint16_t)(pos - r->last_avail);
+    most = VS_MIN(most, r->size);
+    if (known >= most)
+        return most;
+    (void)fresh; /* each descriptor says itself whether it is ready */
+    uint16_t end = (uint16_t)(r->last_avail + most);
+    r->ahead_end = r->direction != 0 ? look(r, pos, end, &r->ahead_slot, true)
+                                     : look(r, pos, end, &r->ahead_slot, false);
+    return (uint16_t)(r->ahead_end - r->last_avail);
 }
 
 /* Did we pass, going from `old` to the slot `new`, the one that the driver wants to hear of (section 2.8.10)? */

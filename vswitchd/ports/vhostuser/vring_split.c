@@ -1,5 +1,5 @@
 /* vring_split.c: the split virtqueue: taking, publishing, notifications; see vring.h. Section numbers are of VIRTIO 1.2. */
-#include "vring.h"
+#include "vring_ahead.h"
 
 enum {
     USED_F_NO_NOTIFY = 1,
@@ -27,19 +27,58 @@ static unsigned copy_heads(struct vs_vring *r, struct vs_window *w, uint16_t pos
     return n;
 }
 
-unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
+/* How many chains are ready from number `pos` on; when that is less than `wanted`, as the driver says now. Breaks the ring. */
+static uint16_t ready_from(struct vs_vring *r, uint16_t pos, unsigned wanted)
 {
     uint16_t ready = (uint16_t)(r->avail_seen - pos);
-    if (ready < max) {
-        /* Acquire: ring entries and descriptors are read after the index that made them available (section 2.7.13.2). */
-        r->avail_seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-        ready = (uint16_t)(r->avail_seen - pos);
-        /* From last_avail, not pos: chains between them are still ours. */
-        if (VS_UNLIKELY((uint16_t)(r->avail_seen - r->last_avail) > r->size)) {
-            vs_vring_break(r, VS_CHAIN_AVAIL);
-            ready = 0;
-        }
+    if (ready >= wanted)
+        return ready;
+    /* Acquire: ring entries and descriptors are read after the index that made them available (section 2.7.13.2). */
+    uint16_t seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
+    /* From last_avail, not pos: chains between them are still ours. */
+    if (VS_UNLIKELY((uint16_t)(seen - r->last_avail) > r->size)) {
+        vs_vring_break(r, VS_CHAIN_AVAIL);
+        return 0;
     }
+    r->avail_seen = seen;
+    return (uint16_t)(seen - pos);
+}
+
+/* Keep usual chains from number `pos` to `end`; returns where they end. */
+VS_ALWAYS_INLINE uint16_t look(struct vs_vring *r, uint16_t pos, uint16_t end, bool write)
+{
+    struct vs_ahead a = vs_ahead_of(r);
+    const uint16_t *ring = r->avail->ring;
+    const struct vs_desc *table = r->desc;
+    uint32_t mask = r->mask;
+    for (; pos != end; pos++) {
+        uint16_t head = load16(&ring[pos & mask]);
+        if (VS_UNLIKELY(head > mask))
+            break;
+        const uint64_t *from = (const uint64_t *)(const void *)&table[head];
+        uint64_t addr = __atomic_load_n(&from[0], __ATOMIC_RELAXED);
+        uint64_t rest = __atomic_load_n(&from[1], __ATOMIC_RELAXED); /* len, flags, next */
+        if (VS_UNLIKELY((uint16_t)(rest >> 32) != (write ? VS_DESC_WRITE : 0)) ||
+            VS_UNLIKELY(!vs_ahead_keep(&a, pos, addr, (uint32_t)rest, head, 0, write)))
+            break;
+    }
+    return pos;
+}
+
+unsigned vs_split_ahead(struct vs_vring *r, unsigned most, bool fresh)
+{
+    uint16_t pos = r->ahead_end, known = (uint16_t)(pos - r->last_avail);
+    if (known >= most)
+        return most;
+    unsigned ready = ready_from(r, pos, fresh ? most - known : 0);
+    uint16_t end = (uint16_t)(pos + VS_MIN(ready, most - known));
+    r->ahead_end = r->direction != 0 ? look(r, pos, end, true) : look(r, pos, end, false);
+    return (uint16_t)(r->ahead_end - r->last_avail);
+}
+
+unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
+{
+    uint16_t ready = ready_from(r, pos, max);
     unsigned n = VS_MIN(VS_MIN((unsigned)ready, max), (unsigned)VS_BATCH);
     unsigned first_missing = VS_BATCH, asked = 0;
     w->start = pos;
