@@ -19,7 +19,7 @@ ASAN_TREE := build/asan-tree
 # what starts the daemon past the harness that preloads the sanitizer, what counts memory, and what builds a program of its own. Of the
 # control plane's tests (ofproto, daemon) only these call C; a fake stands for the datapath in the others, which would repeat the native run.
 ASAN_TESTS := $(addprefix tests/unit/,datapath kernel vfio vhostuser daemon/test_appctl_trace.py) \
-  $(addprefix tests/unit/ofproto/test_,agent10.py agent_datapath.py compose.py every_field.py group_table.py meter_table.py \
+  $(addprefix tests/unit/ofproto/test_,agent10.py agent_datapath.py compose.py every_field.py flow_run.py group_table.py meter_table.py \
   queue_requests.py) tests/property tests/malformed tests/conformance tests/fuzz \
   $(addprefix tests/interop/test_,daemon_ledger.py daemon_life.py daemon_bridge.py daemon_openflow.py vhost_options.py testpmd.py \
   testpmd_offload.py hosts.py qemu.py qemu_iommu.py ovs_ofctl.py ovs_ofctl_groups.py ryu.py faucet.py chaos_controller.py chaos_kernel.py \

@@ -51,7 +51,12 @@ class Bench:
 
     def feed(self, data):
         self.connection.receive(data)
-        while (event := self.connection.next()) is not None:
+        while True:
+            if self.agent.run_flow_mods(self.session):
+                continue
+            event = self.connection.next()
+            if event is None:
+                break
             for _ in self.agent.request(self.session, event) or ():
                 pass
         self.agent.commit()

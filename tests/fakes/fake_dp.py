@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from vswitchd.datapath.core import ffi
+
 
 @dataclass
 class FakeCounters:
@@ -37,6 +39,7 @@ class FakeBridge:
 
     def __init__(self, name="br0"):
         self.name = name
+        self.cdata = ffi.NULL
         self.index = 0
         self.rules = {}
         self.seen = 0

@@ -40,6 +40,19 @@ class BandSpec(NamedTuple):
     prec_level: int = 0
 
 
+def fill_spec(to: Any, spec: RuleSpec) -> None:
+    """Write all of a rule but match and actions into a struct vs_rule_spec."""
+    to.table = spec.table
+    to.clear = spec.clear
+    to.goto_table = -1 if spec.goto is None else spec.goto
+    to.priority = spec.priority
+    to.cookie = spec.cookie
+    meta, meta_mask = spec.metadata or (0, 0)
+    to.metadata = (meta & meta_mask).to_bytes(8, "big")
+    to.metadata_mask = meta_mask.to_bytes(8, "big")
+    to.n_apply, to.n_write = len(spec.apply), len(spec.write)
+
+
 class DpBridge:
     """Rules are staged by add_rule and remove_rule and become visible together by commit."""
 
@@ -61,19 +74,10 @@ class DpBridge:
 
     def add_packed(self, spec: RuleSpec, value: bytes, mask: bytes, actions: bytes) -> int:
         """As add_rule, with match and actions already packed (action.pack_match, action.pack)."""
-        s = self._spec
-        s.table = spec.table
-        s.clear = spec.clear
-        s.goto_table = -1 if spec.goto is None else spec.goto
-        s.priority = spec.priority
-        s.cookie = spec.cookie
-        meta, meta_mask = spec.metadata or (0, 0)
-        s.metadata = (meta & meta_mask).to_bytes(8, "big")
-        s.metadata_mask = meta_mask.to_bytes(8, "big")
-        s.n_apply, s.n_write = len(spec.apply), len(spec.write)
+        fill_spec(self._spec, spec)
         rule = lib.vs_bridge_rule_add(
             self.cdata,
-            s,
+            self._spec,
             ffi.from_buffer("struct vs_key *", value),
             ffi.from_buffer("struct vs_key *", mask),
             ffi.from_buffer("struct vs_action[]", actions),

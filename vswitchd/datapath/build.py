@@ -24,7 +24,11 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
-INCLUDES = [HERE, PACKAGE / "ports" / "vhostuser", PACKAGE / "ports" / "kernel", PACKAGE / "ports" / "vfio"]
+INCLUDES = [
+    HERE,
+    PACKAGE / "ofproto",
+    *(PACKAGE / "ports" / name for name in ("vhostuser", "kernel", "vfio")),
+]
 WARNINGS = shlex.split(
     "-Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter"
 )
@@ -53,8 +57,8 @@ def _compiler() -> list[str]:
 
 
 def sources() -> list[Path]:
-    """Every C file of the datapath and the ports."""
-    return sorted([*HERE.glob("*.c"), *PACKAGE.glob("ports/*/*.c")])
+    """Every C file of the datapath, of OpenFlow and of the ports."""
+    return sorted([*HERE.glob("*.c"), *PACKAGE.glob("ofproto/*.c"), *PACKAGE.glob("ports/*/*.c")])
 
 
 def cdef_text() -> str:

@@ -31,3 +31,4 @@
 #include "dma.h"
 #include "mmio.h"
 #include "nic.h"
+#include "flow_run.h"

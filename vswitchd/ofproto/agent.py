@@ -17,11 +17,12 @@ from vswitchd.datapath import dp
 from vswitchd.ofproto.buffers import Buffers
 from vswitchd.ofproto.bundles import Budget
 from vswitchd.ofproto.connection import VERSIONS
-from vswitchd.ofproto.constants import OFPCR, OFPP, OFPPR, OFPR
+from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFP_VERSION_13, OFPCR, OFPP, OFPPR, OFPR, OFPT
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
+from vswitchd.ofproto.flow_run import MOST, FlowRun
 from vswitchd.ofproto.flow_store import FlowStore
 from vswitchd.ofproto.groups import GroupTable
-from vswitchd.ofproto.messages import FlowRemoved, PortMod, PortStatus
+from vswitchd.ofproto.messages import FlowMod, FlowRemoved, PortMod, PortStatus
 from vswitchd.ofproto.meters import MeterTable
 from vswitchd.ofproto.packet_in import Sender
 from vswitchd.ofproto.pipeline import WHOLE
@@ -67,6 +68,7 @@ class Agent:
         self.staged: tuple[Staged, ...] = (self.groups, self.meters)
         """What a transaction takes back besides the flows."""
         self.flows = FlowStore(bridge, clock, self.groups, self.meters, self._flow_removed)
+        self.run = FlowRun(self.flows, bridge.cdata)
         self.ports = PortTable(clock)
         self.sessions: list[Session] = []
         self.frag_flags = 0
@@ -89,11 +91,29 @@ class Agent:
         """Answer a request; a long answer is returned as a job. Never raises for what a peer sent."""
         try:
             answer = HANDLERS.get(request.message.__class__, _not_for_a_switch)
-            return answer(self, session, request.xid, request.message)
+            job = answer(self, session, request.xid, request.message)
         except OFError as error:
             log.debug("%s: %s: %s", session.peer, request.message.__class__.__name__, error)
             session.connection.refuse(error, request)
-        return None
+            return None
+        if isinstance(request.message, FlowMod) and session.version == OFP_VERSION_13:
+            self.run.learn(request.data, request.message)
+        return job
+
+    def run_flow_mods(self, session: Session, most: int = MOST) -> bool:
+        """Carry out the flow-mods that wait at the front of a connection, if they are of known kinds; whether any was."""
+        waiting = session.connection.input
+        if (
+            len(waiting) < OFP_HEADER_LEN
+            or waiting[1] != OFPT.FLOW_MOD
+            or session.version != OFP_VERSION_13
+            or session.role == OFPCR.SLAVE
+            or self.transaction is not None
+        ):
+            return False
+        size = self.run.take(waiting, most)
+        session.connection.skip(size)
+        return size > 0
 
     def commit(self) -> None:
         """Show all flow-mods so far to packets; those of a transaction wait for its end."""

@@ -36,6 +36,8 @@ _UNREAD_HIGH = 256 * 1024
 _UNREAD_LOW = 64 * 1024
 _WRITE_HIGH = 256 * 1024
 _WRITE_LOW = 64 * 1024
+_FLOW_MODS_A_SECOND = 50_000
+"""What a run of flow-mods of known kinds surely does."""
 _LINGER_SECONDS = 1.0
 """How long the last bytes (the error that says why) may take to leave."""
 
@@ -216,7 +218,7 @@ class Channel(asyncio.Protocol):
                 elif piece:
                     connection.send_bytes(piece)
                     self._flush()
-            elif not self._one(connection):
+            elif not self._run_of_flow_mods(deadline) and not self._one(connection):
                 return False
             if clock() > deadline:
                 return True
@@ -228,6 +230,13 @@ class Channel(asyncio.Protocol):
             and self._agent.transaction is not None
             and self._job is self._agent.transaction.job
         )
+
+    def _run_of_flow_mods(self, deadline: float) -> bool:
+        """Carry out as many flow-mods as there is time for, where they are of known kinds; whether there were any."""
+        if self.session is None or self._parked is not None:
+            return False
+        most = max(1, int((deadline - clock()) * _FLOW_MODS_A_SECOND))
+        return self._agent.run_flow_mods(self.session, most)
 
     def _one(self, connection: Connection) -> bool:
         """Answer one request; False if there is none, or it has to wait."""

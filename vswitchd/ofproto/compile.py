@@ -93,6 +93,11 @@ class Program:
     inconsistent: bool = False
     """Has an action that asks something of the packet: check it against the match."""
 
+    @property
+    def uses(self) -> bool:
+        """Whether it needs a group or a meter."""
+        return bool(self.groups) or self.meter is not None
+
 
 _PROGRAMS: WeakValueDictionary[tuple[Any, ...], Program] = WeakValueDictionary()
 

@@ -48,11 +48,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A message of the peer; head is its first 64 bytes, for an error."""
+    """A message of the peer; data is all of it as it came."""
 
     xid: int
     message: Message
-    head: bytes
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,15 @@ class Connection:
     def unread(self) -> int:
         """Bytes received and not yet decoded."""
         return len(self._input)
+
+    @property
+    def input(self) -> bytearray:
+        """What they are; `skip()` after some of them were handled otherwise than by `next()`."""
+        return self._input
+
+    def skip(self, size: int) -> None:
+        """Forget whole messages at the beginning of `input`."""
+        del self._input[:size]
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer."""
@@ -158,7 +167,7 @@ class Connection:
 
     def refuse(self, error: OFError, request: Request) -> None:
         """Queue the OFPT_ERROR for a request."""
-        error.data = request.head
+        error.data = request.data[:OFP_ERROR_DATA_MIN]
         error.xid = request.xid
         self._answer(error)
 
@@ -242,7 +251,7 @@ class Connection:
             return None
         if isinstance(message, (EchoReply, Hello)):
             return None
-        return Request(xid, message, data[:OFP_ERROR_DATA_MIN])
+        return Request(xid, message, data)
 
     def _answer(self, error: OFError, version: int | None = None) -> None:
         spoken = version or self.version or max(self._versions)

@@ -13,19 +13,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vswitchd.datapath import dp
-from vswitchd.ofproto.action_checks import check_consistent, check_groups, check_ports
+from vswitchd.ofproto.action_checks import check_consistent
 from vswitchd.ofproto.compile import Program, compile_instructions, dp_match
 from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPRR, OFPTT_ALL
-from vswitchd.ofproto.errors import OFPBIC, OFPFMFC, OFError
+from vswitchd.ofproto.errors import OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
+from vswitchd.ofproto.flow_program import apply_of, program_of
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
 from vswitchd.ofproto.flow_users import FlowUsers, users_of
-from vswitchd.ofproto.match_shape import pack
+from vswitchd.ofproto.match_shape import PRIORITY_MASK, pack
 from vswitchd.ofproto.pipeline import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from vswitchd.ofproto.groups import GroupTable
     from vswitchd.ofproto.messages import FlowMod
     from vswitchd.ofproto.meters import MeterTable
 
@@ -54,17 +56,17 @@ class FlowStore:
     """The flow entries of one bridge. `removed(entry)` is called when the entry's counters are final."""
 
     def __init__(
-        self, bridge: dp.DpBridge, clock: Callable[[], float], groups: Container[int],
+        self, bridge: dp.DpBridge, clock: Callable[[], float], groups: GroupTable,
         meters: MeterTable, removed: Callable[[FlowEntry], None],
     ) -> None:  # fmt: skip
         self.tables = FlowTables()
         self.pipeline = WHOLE
         self.users = FlowUsers()
         self.group_users, self.meter_users = self.users.groups, self.users.meters
+        self.groups = groups
+        self.meters = meters
         self._bridge = bridge
-        self._clock = clock
-        self._groups = groups
-        self._meters = meters
+        self.clock = clock
         self._removed = removed
         self._undo: list[Callable[[], None]] | None = None
         self._waiting: dict[int, tuple[FlowEntry, int, int]] = {}
@@ -82,10 +84,10 @@ class FlowStore:
             if mod.command == OFPFC.DELETE:
                 return self._delete_in_turns(found)
             for entry in found:
-                self._delete(entry, OFPRR.DELETE)
+                self.delete(entry, OFPRR.DELETE)
             return None
         self._check_table(mod)
-        program = self._program(mod)
+        program = program_of(mod, self.pipeline, self.groups, self.meters)
         if mod.command == OFPFC.ADD:
             self._add(mod, program, reset=afresh or bool(mod.flags & OFPFF.RESET_COUNTS))
         else:
@@ -154,7 +156,7 @@ class FlowStore:
         """Remove what timed out, some at a time; return how many. Call `dp.harvest()` before; it commits."""
         count = 0
         for entry, reason in self._expiry.due(now, lambda e: self.counters(e).used):
-            self._delete(entry, reason)
+            self.delete(entry, reason)
             count += 1
             if count == _EXPIRED_AT_ONCE:
                 break
@@ -192,12 +194,13 @@ class FlowStore:
         for done, entry in enumerate(users_of(self.meter_users, meter), 1):
             sub = self.tables.subtable(entry.table, entry.shape)
             try:
-                self._swap(sub, entry, entry.program, entry.cookie, reset=False)
+                rule = self._add_rule(sub, entry.table, entry.key, entry.program, entry.cookie)
             except (
                 OFError
             ) as error:  # the old rule stays, and meters; later tables do not see what it remarks
                 log.warning("meter %d: %s", meter, error)
                 return
+            self._swap(entry, entry.program, rule, reset=False)
             if done % _TURN == 0:
                 yield b""
 
@@ -232,53 +235,41 @@ class FlowStore:
         if mod.table_id not in self.pipeline and mod.table_id != also:
             raise OFError(OFPFMFC.BAD_TABLE_ID, f"table {mod.table_id}")
 
-    def _program(self, mod: FlowMod) -> Program:
-        table_miss = mod.command == OFPFC.ADD and mod.priority == 0 and not mod.match.entries
-        program = compile_instructions(mod.instructions, table_miss=table_miss)
-        if program.goto is not None and not (mod.table_id < program.goto and program.goto in self.pipeline):
-            raise OFError(OFPBIC.BAD_TABLE_ID, f"goto from table {mod.table_id} to {program.goto}")
-        limits = self.pipeline.limits(mod.table_id)
-        if limits is not None:
-            limits.check_instructions(mod.instructions, table_miss=table_miss)
-            if mod.command == OFPFC.ADD and not table_miss:
-                limits.check_match(mod.match)
-        check_ports(program.outputs)
-        if program.groups:
-            check_groups(program.groups, self._groups)
-        if program.meter is not None:
-            self._meters.action(program.meter)
-        if program.inconsistent and mod.command == OFPFC.ADD:
-            check_consistent(mod.match, program.instructions)
-        return program
-
     def _add(self, mod: FlowMod, program: Program, *, reset: bool) -> None:
         shape, packed = pack(mod.match)
         key = packed | mod.priority
         sub = self.tables.subtable(mod.table_id, shape)
         if mod.flags & OFPFF.CHECK_OVERLAP and self.tables.overlaps(mod.table_id, mod.match, mod.priority):
             raise OFError(OFPFMFC.OVERLAP, "an entry of the same priority overlaps")
-        now = self._clock()
-        entry = sub.entries.get(key)
+        if key not in sub.entries and not self.room(mod.table_id):
+            raise OFError(OFPFMFC.TABLE_FULL, f"table {mod.table_id} has {self.tables.counts[mod.table_id]}")
+        rule = self._add_rule(sub, mod.table_id, key, program, mod.cookie)
+        entry = FlowEntry(mod.table_id, shape, key, program, self.clock())
+        entry.rule, entry.cookie, entry.flags = rule, mod.cookie, mod.flags
+        entry.idle, entry.hard = mod.idle_timeout, mod.hard_timeout
+        self.enter(sub, entry, reset=reset)
+
+    def room(self, table: int) -> int:
+        """Return how many more entries a table takes."""
+        return max(0, self.pipeline.room(table) - self.tables.counts[table])
+
+    def enter(self, sub: SubTable, new: FlowEntry, *, reset: bool) -> None:
+        """Take a new entry whose rule is staged. There must be room. `reset`: not the counts of an identical one."""
+        entry = sub.entries.get(new.key)
         if entry is None:
-            if self.tables.counts[mod.table_id] >= self.pipeline.room(mod.table_id):
-                raise OFError(
-                    OFPFMFC.TABLE_FULL, f"table {mod.table_id} has {self.tables.counts[mod.table_id]}"
-                )
-            entry = FlowEntry(mod.table_id, shape, key, program, now)
-            entry.rule = self._add_rule(sub, entry, program, mod.cookie)
+            entry = new
             self.tables.insert(sub, entry)
-            self.users.note(entry)
+            if entry.program.uses:
+                self.users.note(entry)
             if self._undo is not None:
                 self._undo.append(partial(self._uninsert, entry))
         else:
             # An identical entry is cleared and the new one takes its counters, unless RESET_COUNTS (6.4).
-            self._swap(sub, entry, program, mod.cookie, reset=reset)
-            entry.created = entry.used = now
-        entry.cookie = mod.cookie
-        entry.flags = mod.flags
-        entry.idle = mod.idle_timeout
-        entry.hard = mod.hard_timeout
-        self._expiry.watch(entry)
+            self._swap(entry, new.program, new.rule, reset=reset)
+            entry.created = entry.used = new.created
+            entry.cookie, entry.flags, entry.idle, entry.hard = new.cookie, new.flags, new.idle, new.hard
+        if entry.idle or entry.hard or entry.timer:
+            self._expiry.watch(entry)
 
     def _modify_in_turns(
         self, entries: Iterable[FlowEntry], program: Program, *, reset: bool
@@ -295,11 +286,11 @@ class FlowStore:
         if _is_table_miss(entry):
             program = compile_instructions(program.instructions, table_miss=True)
         sub = self.tables.subtable(entry.table, entry.shape)
-        self._swap(sub, entry, program, entry.cookie, reset=reset)
+        rule = self._add_rule(sub, entry.table, entry.key, program, entry.cookie)
+        self._swap(entry, program, rule, reset=reset)
 
-    def _swap(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int, *, reset: bool) -> None:
+    def _swap(self, entry: FlowEntry, program: Program, rule: int, *, reset: bool) -> None:
         old = entry.rule
-        rule = self._add_rule(sub, entry, program, cookie)
         self._remember(entry)
         entry.rule = rule
         self._bridge.remove_rule(old)
@@ -323,12 +314,9 @@ class FlowStore:
             del self._waiting[rule]
         entry.carried = ()
 
-    def _add_rule(self, sub: SubTable, entry: FlowEntry, program: Program, cookie: int) -> int:
-        apply = program.apply
-        if program.meter is not None:  # first of all (5.9)
-            apply = (self._meters.action(program.meter), *apply)
+    def _add_rule(self, sub: SubTable, table: int, key: int, program: Program, cookie: int) -> int:
         spec = dp.RuleSpec(
-            entry.table, entry.priority, dp_match(sub.key_fields, entry.key), cookie, apply,
+            table, key & PRIORITY_MASK, dp_match(sub.key_fields, key), cookie, apply_of(program, self.meters),
             program.write, program.clear, program.metadata, program.goto,
         )  # fmt: skip
         try:
@@ -338,11 +326,12 @@ class FlowStore:
 
     def _delete_in_turns(self, entries: Iterable[FlowEntry], reason: int = OFPRR.DELETE) -> Iterator[bytes]:
         for done, entry in enumerate(entries, 1):
-            self._delete(entry, reason)
+            self.delete(entry, reason)
             if done % _TURN == 0:
                 yield b""
 
-    def _delete(self, entry: FlowEntry, reason: int) -> None:
+    def delete(self, entry: FlowEntry, reason: int) -> None:
+        """Remove an entry, staged, and tell it if that is wanted."""
         if entry.reason is None:
             self._forget(entry, reason, final=entry.wants_removed)
 
@@ -352,7 +341,7 @@ class FlowStore:
         self.tables.remove(entry)
         self.users.drop(entry)
         entry.reason = reason
-        entry.timer = self._clock()
+        entry.timer = self.clock()
         self._bridge.remove_rule(entry.rule)
         if final:
             self._waiting[entry.rule] = (entry, 0, 0)

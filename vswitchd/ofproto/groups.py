@@ -56,6 +56,8 @@ class GroupTable:
         self._watchers: Counter[int] = Counter()
         self._bridge = bridge
         self._clock = clock
+        self.epoch = 0
+        """Another number: a group may have gone."""
 
     def __contains__(self, group: object) -> bool:
         return group in self._groups
@@ -109,6 +111,7 @@ class GroupTable:
 
     def restore(self, groups: dict[int, Group]) -> None:
         """Have these groups again (a transaction is taken back; the datapath forgets its own staged ones)."""
+        self.epoch += 1
         self._groups = groups
         self._users = Counter(used for group in groups.values() for used in group.uses)
         self._watchers = Counter(watched for group in groups.values() for watched in group.watched)
@@ -181,6 +184,7 @@ class GroupTable:
 
     def _remove(self, number: int) -> None:
         if number in self._groups:
+            self.epoch += 1
             self._forget(number)
             self._bridge.remove_group(number)
 

@@ -1,6 +1,7 @@
 """Matches packed into integers: a shape (fields and masks) shared by many flows, and one number per flow.
 
-A match of fields f1/m1, f2/m2 ... is a `Shape` and the values side by side in one Python int. So a million
+A match of fields f1/m1, f2/m2 ... is a `Shape` and the values side by side in one Python int, each in as many bytes as
+on the wire, the first one lowest: so flow_run.c can gather them. A million
 flow entries of one shape cost one int each, equality is one dict lookup, and a loose filter (6.4: "equal or
 more specific") is one AND and one compare per entry, for those shapes only that can match at all. The low 16
 bits are kept free for a priority. Thread: control.
@@ -43,7 +44,7 @@ class Shape:
         shift = PRIORITY_BITS
         for row, mask in fields:
             places.append(_Place(row, mask, shift))
-            shift += row.bits
+            shift += 8 * row.size
         self.places = tuple(places)
         self.by_rank = {place.field.rank: place for place in places}
         self._oxms = tuple(_oxm(place) for place in places)

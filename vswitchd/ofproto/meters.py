@@ -50,6 +50,8 @@ class MeterTable:
         self._meters: dict[int, Meter] = {}
         self._bridge = bridge
         self._clock = clock
+        self.epoch = 0
+        """Another number: `action()` of a meter may say something else."""
 
     def __contains__(self, meter: object) -> bool:
         return meter in self._meters
@@ -96,6 +98,7 @@ class MeterTable:
         created = had.created if had is not None else self._clock()
         meter = self._meters[mod.meter_id] = Meter(mod.meter_id, mod.flags, mod.bands, created)
         if had is not None and had.remarks != meter.remarks:
+            self.epoch += 1
             return flows.renew_meter_users(mod.meter_id)
         return None
 
@@ -110,6 +113,7 @@ class MeterTable:
 
     def restore(self, meters: dict[int, Meter]) -> None:
         """Have these meters again (a transaction is taken back; the datapath forgets its own staged ones)."""
+        self.epoch += 1
         self._meters = meters
 
     def _delete(self, meter: int, flows: FlowStore) -> Iterator[bytes] | None:
@@ -134,6 +138,7 @@ class MeterTable:
 
     def _remove(self, number: int) -> None:
         if number in self._meters:
+            self.epoch += 1
             del self._meters[number]
             self._bridge.remove_meter(number)
 

@@ -194,6 +194,26 @@ class MatchCodec:
         return _HEAD.pack(OFPMT.OXM, length) + body + bytes(-length % 8)
 
 
+def value_places(rd: Reader) -> list[tuple[Field, int, int]]:
+    """Find the values of a match that `MatchCodec` took before: (field, offset, the bits that a value may have set).
+
+    The reader is behind the match then, before its padding.
+    """
+    start = rd.pos
+    _kind, length = rd.unpack(_HEAD)
+    inner = Reader(rd.data, rd.pos, start + length, OFPBMC.BAD_LEN, rd.version)
+    rd.pos = start + length
+    found = []
+    while inner.pos < inner.end:
+        row, _value, mask = read_oxm(inner)
+        ones = (1 << row.bits) - 1
+        if mask is None:
+            found.append((row, inner.pos - row.size, ones))
+        else:
+            found.append((row, inner.pos - 2 * row.size, mask & ones))
+    return found
+
+
 MATCH = MatchCodec()
 
 

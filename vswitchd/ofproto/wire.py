@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vswitchd.ofproto.errors import EncodeError, OFError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from enum import IntEnum
 
 _U16 = struct.Struct("!H")
@@ -146,6 +146,7 @@ class Layout:
         self.text = tuple(names.index(name) for name in text)
         self.strings = string_sizes(fmt)
         self.get = _getter(names[:n_fixed])
+        self.head = tuple(names[:n_fixed])
         self.tail = tuple(names[n_fixed:])
 
     def values(self, rd: Reader) -> list[Any]:
@@ -190,6 +191,18 @@ class Layout:
             elif len(out[index]) != size:
                 raise EncodeError(f"{self.cls.__name__}: {out[index]!r} is not {size} bytes")
         return tuple(out)
+
+
+def places(fmt: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Find (offset, size) of each named column of a struct format."""
+    found, at, rest = {}, 0, iter(names)
+    for count, kind in re.findall(r"(\d*)([a-zA-Z])", fmt):
+        size = struct.calcsize("!" + kind) * (int(count or 1) if kind in "xs" else 1)
+        for _ in range(1 if kind in "xs" else int(count or 1)):
+            if kind != "x":
+                found[next(rest)] = (at, size)
+            at += size
+    return found
 
 
 def string_from_wire(data: bytes) -> str:

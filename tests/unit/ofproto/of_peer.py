@@ -65,10 +65,12 @@ class Peer:
     def feed(self, data):
         self.connection.receive(data)
         out = b""
-        while (event := self.connection.next()) is not None:
+        agent, event = self.switch.agent, None
+        while agent.run_flow_mods(self.session) or (event := self.connection.next()) is not None:
             if isinstance(event, Request):
-                job = self.switch.agent.request(self.session, event)
+                job = agent.request(self.session, event)
                 out += self.connection.take_output() + b"".join(job or ())
+            event = None
         self.switch.agent.commit()
         found = messages(out + self.connection.take_output(), self.version)
         self.unasked += [message for xid, message in found if xid == 0]

@@ -1,0 +1,205 @@
+"""Flow-mods that are taken in runs leave the same switch, answers and packets' ways as one by one through Python."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fakes.packet_zoo import ZOO
+from fakes.switchbox import SwitchBox
+from of_peer import Clock, Peer, port
+
+from vswitchd.ofproto import actions as act
+from vswitchd.ofproto import instructions as ins
+from vswitchd.ofproto import messages as m
+from vswitchd.ofproto.agent import Agent, Identity
+from vswitchd.ofproto.codec import encode
+from vswitchd.ofproto.compose import compose
+from vswitchd.ofproto.errors import OFError
+from vswitchd.ofproto.fields import BY_NAME, FIELDS
+from vswitchd.ofproto.multipart import FlowStatsRequest
+from vswitchd.ofproto.oxm import FieldMatch, Match, from_wire_order
+from vswitchd.ofproto.structures import Bucket, DropBand, DscpRemarkBand
+
+FRAMES = [bytes(packet) for packet in ZOO.values()]
+SETS = [act.SetField(BY_NAME[name], 1) for name in ("udp_dst", "ipv4_dst", "eth_src", "mpls_label")]
+SETS.append(act.SetField(BY_NAME["vlan_vid"], 0x1003))
+LISTS = [(act.Output(port),) for port in (1, 2, 0, 0xFFFFFFFD)] + [(act.Group(1),), (act.Group(2),), ()]
+LISTS += [(one, act.Output(2)) for one in (*SETS, act.PopVlan(), act.DecNwTtl(), act.PushVlan(0x8100))]
+
+
+class World:
+    """A switch with packets, whose only controller is `peer`; `runs`: what it may take."""
+
+    def __init__(self, *, runs):
+        self.clock = Clock()
+        self.box = SwitchBox(2)
+        self.bridge = self.box.bridge
+        self.agent = Agent(self.box.bridge, self.box.dp, self.clock, Identity(0xABC, "br0"))
+        for number, handle in self.box.ports.items():
+            self.agent.add_port(port(number), handle)
+        self.taken = 0
+        self._take, self._runs = self.agent.run.take, runs
+        self.agent.run.take = self._counted
+        self.peer = Peer(self)
+
+    def _counted(self, data, most):
+        size = self._take(data, min(most, self._runs)) if self._runs else 0
+        self.taken += bool(size)
+        return size
+
+    def entries(self):
+        tables = self.agent.flows.tables
+        return {(table, shape, key): entry for table, subs in enumerate(tables.tables)
+                for shape, sub in subs.items() for key, entry in sub.entries.items()}  # fmt: skip
+
+    def state(self):
+        store = self.agent.flows
+        found = {key: (e.cookie, e.flags, e.idle, e.hard, e.created, e.used, e.timer, e.program, e.reason, e.packets)
+                 for key, e in self.entries().items()}  # fmt: skip
+        users = [{n: {(e.table, e.shape, e.key) for e in all_} for n, all_ in kind.items()}
+                 for kind in (store.group_users, store.meter_users)]  # fmt: skip
+        priorities = [
+            {shape: sub.priorities for shape, sub in table.items()} for table in store.tables.tables
+        ]
+        stats = self.bridge.stats()
+        return (
+            found,
+            users,
+            priorities,
+            store.tables.counts,
+            stats["n_rules"],
+            stats["n_masks"],
+            self.bridge.used_mask(),
+        )
+
+    def way(self, frame):
+        """What happens to a frame; rules by their entries."""
+        names = {entry.rule: key for key, entry in self.entries().items()}
+        trace = self.bridge.trace(frame, 1)
+        return [event._replace(rule=0) for event in trace.events], [
+            names.get(event.rule) for event in trace.events
+        ]
+
+    def close(self):
+        self.box.dp.close()
+
+
+def constraint(r, row):
+    value = r.getrandbits(row.bits)
+    if row.maskable and r.random() < 0.4:
+        mask = r.choice((0, row.all_ones, r.getrandbits(row.bits), row.all_ones ^ 1))
+        return FieldMatch(row, value & mask, mask)
+    return FieldMatch(row, value)
+
+
+def kind(r):
+    """Fields with what they need, in an order that may stand on the wire."""
+    found = {}
+
+    def want(row):
+        for name, values in row.prereqs:
+            need = BY_NAME[name]
+            if need not in found:
+                want(need)
+            value = r.choice(values) if values else found[need].value | (0x1000 if name == "vlan_vid" else 0)
+            if need in found and not (values and found[need].value in values):
+                found[need] = FieldMatch(need, value)
+        if row not in found:
+            found[row] = constraint(r, row)
+
+    for row in r.sample(FIELDS, r.randrange(1, 4)):
+        want(row)
+    return tuple(found.values())
+
+
+def varied(r, entries):
+    """The same fields and masks with other values; now and then of those too that others need."""
+    for entry in entries:
+        needed = any(name == entry.field.name for row in FIELDS for name, _ in row.prereqs)
+        if needed and r.random() < 0.9:
+            yield entry
+        else:
+            few = r.getrandbits(entry.field.bits) & r.choice((1, 3, entry.field.all_ones))
+            yield FieldMatch(
+                entry.field, few & (entry.field.all_ones if entry.mask is None else entry.mask), entry.mask
+            )
+
+
+def instructions(r):
+    found = [r.choice((ins.ApplyActions, ins.WriteActions))(r.choice(LISTS))] if r.random() < 0.9 else []
+    more = (ins.GotoTable(r.randrange(3)), ins.WriteMetadata(5, 7), ins.Meter(1), ins.ClearActions())
+    return (*found, *(one for one in more if r.random() < 0.12))
+
+
+def request(r, kinds):
+    chance = r.random()
+    if chance < 0.02:
+        return encode(
+            m.GroupMod(r.choice((0, 2)), 0, r.choice((1, 2)), (Bucket(actions=(act.Output(2),)),)), 1
+        )
+    if chance < 0.04:
+        bands = (r.choice((DropBand(5), DscpRemarkBand(5))),)
+        return encode(m.MeterMod(r.choice((0, 1, 2)), 1, 1, bands), 2)
+    entries, table, flags, todo, command = r.choice(kinds)
+    if r.random() < 0.1:
+        todo, flags, command, table = (
+            instructions(r),
+            r.randrange(32),
+            r.choice((0, 1, 2, 3, 4, 4)),
+            r.choice((0, 1, 255)),
+        )
+    try:
+        match = from_wire_order(varied(r, entries))
+    except OFError:
+        match = Match()
+    mod = m.FlowMod(
+        cookie=r.choice((0, r.getrandbits(64))), cookie_mask=r.choice((0, 0, 0, 1)), table_id=table, command=command,
+        idle_timeout=r.choice((0, 0, 5)), hard_timeout=r.choice((0, 0, 9)), priority=r.randrange(3),
+        buffer_id=r.choice((0xFFFFFFFF,) * 9 + (7,)), out_port=r.choice((0xFFFFFFFF,) * 9 + (1,)), flags=flags, match=match,
+        instructions=todo,
+    )  # fmt: skip
+    data = bytearray(encode(mod, r.getrandbits(32)))
+    if r.random() < 0.2:
+        data[r.choice((0, 1, *range(8, len(data)), *range(56, len(data) - 16)))] ^= 1 << r.randrange(8)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_runs_are_as_one_by_one(seed):
+    r = random.Random(seed)
+    fast, slow = World(runs=r.choice((1, 7, 256))), World(runs=0)
+    kinds = [
+        (kind(r), r.choice((0, 0, 1)), r.choice((0, 0, 1, 4, 5)), instructions(r), r.choice((0, 0, 0, 4)))
+        for _ in range(6)
+    ]
+    group = encode(m.GroupMod(0, 0, 1, (Bucket(actions=(act.Output(2),)),)), 1)
+    for world in (fast, slow):
+        world.peer.feed(group + encode(m.MeterMod(0, 1, 1, (DropBand(5),)), 2))
+    for _ in range(6):
+        messages = [request(r, kinds) for _ in range(30)]
+        one_by_one = [answer for message in messages for answer in slow.peer.feed(message)]
+        assert fast.peer.feed(b"".join(messages)) == one_by_one
+        for world in (fast, slow):
+            world.clock.now += 1
+            world.agent.tick()
+        assert fast.state() == slow.state()
+        assert fast.peer.unasked == slow.peer.unasked
+        assert fast.peer.ask(FlowStatsRequest()) == slow.peer.ask(FlowStatsRequest())
+    frames = r.sample(FRAMES, 5)
+    for entry in r.sample(
+        sorted(slow.entries().values(), key=lambda e: (e.table, e.key)), min(40, len(slow.entries()))
+    ):
+        try:
+            frames.append(compose(entry.match))
+        except (ValueError, OverflowError):
+            continue
+    for frame in frames:
+        assert fast.way(frame) == slow.way(frame)
+    assert fast.taken > 0
+    fast.close()
+    slow.close()

@@ -1,0 +1,146 @@
+"""Runs of flow-mods of known kinds, carried out without decoding each: flow_run.c does that, flow entries are made here.
+
+`learn()` is given each flow-mod that was carried out in the ordinary way; `take()` then carries out those that follow and
+look like one, as many as stand at the beginning of the input, and leaves everything else to the ordinary way. What a kind rests on
+(table features, groups, meters) is watched by a stamp; with another one all is forgotten. Thread: control.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from vswitchd.datapath.action import RuleSpec
+from vswitchd.datapath.action import pack as pack_actions
+from vswitchd.datapath.bridge import fill_spec
+from vswitchd.datapath.core import ffi, lib, no_memory
+from vswitchd.ofproto.constants import OFPRR
+from vswitchd.ofproto.flow_program import apply_of, program_of
+from vswitchd.ofproto.flow_table import FlowEntry, SubTable
+from vswitchd.ofproto.flow_template import PLACES, Template, has_kind, template_of
+
+if TYPE_CHECKING:
+    from vswitchd.ofproto.compile import Program
+    from vswitchd.ofproto.flow_store import FlowStore
+    from vswitchd.ofproto.messages import FlowMod
+
+MOST = 256
+"""Messages of one run."""
+_PROGRAMS = 4096
+"""Programs that are known at a time, over all kinds."""
+_FLOW = struct.Struct(f"=QQIHHH6x{lib.VS_RUN_KEY}s")
+assert _FLOW.size == ffi.sizeof("struct vs_run_flow")
+
+
+class FlowRun:
+    """The kinds that one bridge's flow-mods had lately."""
+
+    def __init__(self, store: FlowStore, bridge: Any) -> None:
+        """bridge: the `cdata` of a DpBridge, or NULL: then only deletions are taken."""
+        places = ffi.new("struct vs_run_places *")
+        places.cookie, places.priority = PLACES["cookie"][0], PLACES["priority"][0]
+        places.idle, places.hard = PLACES["idle_timeout"][0], PLACES["hard_timeout"][0]
+        run = lib.vs_flow_run_new(bridge, places)
+        if run == ffi.NULL:
+            raise no_memory("flow-mods")
+        self._run = ffi.gc(run, lib.vs_flow_run_free)
+        self._store = store
+        self._kinds: list[Template] = []
+        self._programs: list[Program | None] = []
+        self._stamp = self._stamp_now()
+        self._flows = ffi.new("struct vs_run_flow[]", MOST)
+        self._used = ffi.new("size_t *")
+
+    def take(self, data: bytearray, most: int = MOST) -> int:
+        """Carry out at most so many flow-mods at the beginning of `data`, staged; return how many bytes they were."""
+        if self._stamp != self._stamp_now():
+            self._forget()
+        tables = {kind.table for kind in self._kinds}
+        most = min(most, MOST, *map(self._store.room, tables))
+        if not self._programs or most <= 0:
+            return 0
+        with ffi.from_buffer("uint8_t[]", data) as view:
+            n = lib.vs_flow_run_take(self._run, view, len(data), self._flows, most, self._used)
+        if n:
+            self._enter(ffi.buffer(self._flows, n * _FLOW.size))
+        return int(self._used[0])
+
+    def learn(self, data: bytes, mod: FlowMod) -> None:
+        """Note the kind of a flow-mod of OpenFlow 1.3 that was carried out just now, if it has one, and its program."""
+        if not has_kind(mod):
+            return
+        if self._stamp != self._stamp_now():
+            self._forget()
+        if len(self._programs) == _PROGRAMS or len(self._kinds) == lib.VS_RUN_TEMPLATES:
+            self._forget()
+        number = lib.vs_flow_run_kind(self._run, data, len(data))
+        if number < 0:
+            number = self._add_kind(template_of(data, mod))
+        if number >= 0:
+            self._add_program(number, data[len(self._kinds[number].mask) :], mod)
+
+    def _add_kind(self, kind: Template) -> int:
+        """Return its number; negative where it does not fit."""
+        slots = ffi.new("struct vs_run_slot[]", len(kind.slots))
+        for to, (at, size, shift, key_end, packed_end) in zip(slots, kind.slots, strict=True):
+            to.size, to.shift, to.key_end, to.packed_end = size, shift, key_end, packed_end
+            setattr(to, "from", at)
+        number = int(
+            lib.vs_flow_run_template(
+                self._run, kind.mask, kind.head, len(kind.mask), slots, len(slots),
+                ffi.from_buffer("struct vs_key *", kind.key_mask), kind.adds,
+            )
+        )  # fmt: skip
+        if number >= 0:
+            self._kinds.append(kind)
+        return number
+
+    def _add_program(self, number: int, tail: bytes, mod: FlowMod) -> None:
+        kind, store, program, actions = self._kinds[number], self._store, None, b""
+        spec = ffi.new("struct vs_rule_spec *")
+        if kind.adds:
+            program = program_of(mod, store.pipeline, store.groups, store.meters)
+            apply, write = apply_of(program, store.meters), program.write
+            fill_spec(
+                spec,
+                RuleSpec(kind.table, 0, (), 0, apply, write, program.clear, program.metadata, program.goto),
+            )
+            actions = pack_actions(apply + write)
+        done = lib.vs_flow_run_program(
+            self._run, number, tail, len(tail), len(self._programs), spec,
+            ffi.from_buffer("struct vs_action[]", actions),
+        )  # fmt: skip
+        if done == 0:
+            self._programs.append(program)
+
+    def _enter(self, flows: Any) -> None:
+        """Make the entries of rules that are staged, and remove those that are to go; in their order."""
+        store, programs, kinds = self._store, self._programs, self._kinds
+        now = store.clock()
+        subs: dict[int, SubTable] = {}
+        for rule, cookie, number, kind_number, idle, hard, packed in _FLOW.iter_unpack(flows):
+            kind = kinds[kind_number]
+            sub = subs.get(kind_number)
+            if sub is None:
+                sub = subs[kind_number] = store.tables.subtable(kind.table, kind.shape)
+            key = int.from_bytes(packed, "big")
+            program = programs[number]
+            if program is None:
+                found = sub.entries.get(key)
+                if found is not None:
+                    store.delete(found, OFPRR.DELETE)
+                continue
+            entry = FlowEntry(kind.table, kind.shape, key, program, now)
+            entry.rule, entry.cookie, entry.flags = rule, cookie, kind.flags
+            entry.idle, entry.hard = idle, hard
+            store.enter(sub, entry, reset=kind.reset)
+
+    def _stamp_now(self) -> tuple[object, int, int]:
+        store = self._store
+        return store.pipeline, store.groups.epoch, store.meters.epoch
+
+    def _forget(self) -> None:
+        lib.vs_flow_run_clear(self._run)
+        self._kinds.clear()
+        self._programs.clear()
+        self._stamp = self._stamp_now()
