@@ -47,8 +47,9 @@ static bool alloc_parts(struct vs_core *c, uint32_t emc_entries)
     c->bounce = line_alloc(VS_MAX_FRAME);
     c->dirty = calloc(VS_MAX_PORTS, sizeof(struct vs_port *));
     c->tx = calloc(VS_MAX_PORTS, sizeof *c->tx);
-    bool ok =
-        c->packets != NULL && c->clones != NULL && c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
+    c->normal = control ? NULL : calloc(VS_NORMAL_MEMO, sizeof *c->normal);
+    bool ok = (control || c->normal != NULL) && c->packets != NULL && c->clones != NULL &&
+              c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
     for (unsigned i = 0; i < VS_LEVELS; i++)
         ok = ok && (c->scratch[i] = line_alloc(sizeof *c->scratch[i])) != NULL;
     struct vs_rxq_list *none = vs_rxq_list_new(0);
@@ -86,6 +87,7 @@ void vs_core_free(struct vs_core *c)
     free(c->packets);
     free(c->clones);
     free(c->bounce);
+    free(c->normal);
     free(c->dirty);
     free(c->tx);
     free(c->pollfds);

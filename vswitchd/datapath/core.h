@@ -16,6 +16,7 @@
 
 #include "datapath.h"
 #include "emc.h"
+#include "normal_run.h"
 #include "pipeline.h"
 #include "program.h"
 #include "punt.h"
@@ -79,6 +80,7 @@ struct vs_core {
     struct vs_port **dirty; /* ports with packets in tx */
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
+    struct vs_normal_memo *normal;    /* VS_NORMAL_MEMO of them; NULL on the control core */
     struct vs_tallies tallies;        /* of groups and meters */
     struct vs_shaper *shaper;         /* NULL until a port has a QoS; control thread sets it once, release */
     uint64_t idle_since;              /* cycles; 0: not idle */
@@ -136,9 +138,10 @@ static inline uint64_t vs_core_now_ns(struct vs_core *c)
 }
 /* A copy that may be edited; NULL when the batch has used all. They share the tail, so its buffers stay (packet.h, dma). */
 struct vs_packet *vs_core_clone(struct vs_core *c, struct vs_packet *p);
-/* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. */
-void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
-                      struct vs_packet *p, bool last);
+/* OFPP_NORMAL; output.c. `last`: the packet may be edited in place. When one known port got it as it is, that port is returned, and
+ * the VLAN in *vlan; else NULL. */
+const struct vs_port *vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                                       struct vs_packet *p, bool last, uint16_t *vlan);
 /* ALL and FLOOD: all ports but the input; `skip` are configuration bits that exclude a port. */
 void vs_output_all(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig, struct vs_packet *p,
                    uint32_t skip);

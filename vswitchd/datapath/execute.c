@@ -62,7 +62,7 @@ static void output(struct vs_run *r, struct vs_packet *p, const struct vs_action
             vs_core_process(r->c, vs_core_input(r->c, r->b, r->orig->in_port), &p, 1, false);
         return;
     case VS_OFPP_NORMAL:
-        vs_output_normal(r->c, r->b, r->orig, p, last);
+        vs_output_normal(r->c, r->b, r->orig, p, last, &(uint16_t){0});
         return;
     case VS_OFPP_FLOOD:
         vs_output_all(r->c, r->b, r->orig, p, VS_PORT_NO_FLOOD);

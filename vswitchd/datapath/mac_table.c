@@ -43,6 +43,8 @@ struct vs_mac_table {
     _Atomic uint64_t learned, moved, expired, evicted;
 };
 
+_Atomic uint32_t vs_normal_era = 1;
+
 static void bump(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
@@ -115,6 +117,7 @@ static uint64_t loc_of(const struct entry *e)
 static void drop_entry(vs_mac_table *t, struct entry *e)
 {
     put(e, 0, 0);
+    vs_normal_changed();
     atomic_fetch_sub_explicit(&t->entries, 1, memory_order_relaxed);
 }
 
@@ -164,6 +167,7 @@ vs_mac_table *vs_mac_table_new(uint32_t limit, uint32_t ageing_s)
 
 void vs_mac_table_free(vs_mac_table *t)
 {
+    vs_normal_changed();
     if (t != NULL)
         free(t->buckets);
     free(t);
@@ -204,9 +208,12 @@ static int insert(vs_mac_table *t, struct bucket *b, uint64_t id, uint64_t loc)
     uint32_t now_s = (uint32_t)loc, ageing = atomic_load_explicit(&t->ageing_s, memory_order_relaxed);
     struct entry *e = find(b, id);
     if (e != NULL && !is_aged(loc_of(e), now_s, ageing)) {
-        if (loc_of(e) >> 32 != loc >> 32)
-            bump(&t->moved);
+        bool moved = loc_of(e) >> 32 != loc >> 32;
         put(e, id, loc);
+        if (moved) {
+            bump(&t->moved);
+            vs_normal_changed();
+        }
         return 1;
     }
     struct entry *free_seat = find(b, 0), *old = e != NULL ? e : oldest(b, now_s);
@@ -221,6 +228,8 @@ static int insert(vs_mac_table *t, struct bucket *b, uint64_t id, uint64_t loc)
     }
     bump(&t->learned);
     put(old, id, loc);
+    if (old != free_seat) /* who was here, or was elsewhere, is no more; a new host is in nobody's memo */
+        vs_normal_changed();
     return 1;
 }
 
@@ -322,6 +331,7 @@ uint32_t vs_mac_table_set(vs_mac_table *t, uint32_t limit, uint32_t ageing_s)
     limit = VS_MIN(limit, t->capacity);
     atomic_store_explicit(&t->limit, limit, memory_order_relaxed);
     atomic_store_explicit(&t->ageing_s, ageing_s, memory_order_relaxed);
+    vs_normal_changed();
     /* One of each bucket in turn, the longest unseen first; it ends because cores insert nothing beyond the limit. */
     for (uint32_t i = 0; atomic_load_explicit(&t->entries, memory_order_relaxed) > limit; i++) {
         struct bucket *b = &t->buckets[i & t->mask];

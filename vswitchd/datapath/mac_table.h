@@ -15,6 +15,17 @@
 
 #include "base.h"
 
+#ifndef VS_CDEF
+/* Counts what may change where NORMAL sends packets between known hosts (normal_run.h), of all tables and bridges. */
+extern _Atomic uint32_t vs_normal_era;
+
+/* After the change. Any thread. */
+static inline void vs_normal_changed(void)
+{
+    atomic_fetch_add_explicit(&vs_normal_era, 1, memory_order_release); /* pairs with vs_normal_run */
+}
+#endif
+
 typedef struct vs_mac_table vs_mac_table;
 
 struct vs_mac_entry {

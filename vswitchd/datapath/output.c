@@ -216,14 +216,14 @@ static bool send_dressed(struct normal *n, struct vs_port *port)
     return sent;
 }
 
-void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
-                      struct vs_packet *p, bool last)
+const struct vs_port *vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_packet *orig,
+                                       struct vs_packet *p, bool last, uint16_t *vlan)
 {
     struct normal n = {.c = c, .orig = orig, .p = p};
     const struct vs_port *in = vs_core_input(c, b, orig->in_port);
     if (in == NULL) {
         orig->drop = VS_DROP_RX_NO_OUTPUT;
-        return;
+        return NULL;
     }
     n.tci = vs_edit_outer_tci(p);
     vs_mac_table *macs = atomic_load_explicit(&b->macs, memory_order_acquire);
@@ -232,7 +232,7 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
                      c->trace == NULL || !c->trace->dry, &n.v);
     if (n.v.drop >= 0) {
         orig->drop = (uint8_t)n.v.drop;
-        return;
+        return NULL;
     }
     bool any = false;
     if (n.v.to != NULL) {
@@ -251,6 +251,8 @@ void vs_output_normal(struct vs_core *c, const struct vs_bridge *b, struct vs_pa
     }
     if (any)
         orig->fate = VS_FATE_FORWARDED;
+    *vlan = n.v.vlan;
+    return any && n.stripped == NULL && n.tagged == NULL ? n.v.to : NULL;
 }
 
 /* ---- CONTROLLER ---------------------------------------------------------------------------------------------------- */

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 
 #include "core.h"
+#include "mac_table.h"
 #include "qsbr.h"
 
-static struct vs_port_vlan
-    trunk_of_all; /* VS_VLAN_TRUNK, no list: what a port is until it is told otherwise */
+/* VS_VLAN_TRUNK of all: what a port is until it is told otherwise. */
+static struct vs_port_vlan trunk_of_all = {.trunks = {[0 ... 511] = 0xff}};
 
 void vs_port_init(struct vs_port *port, const struct vs_port_ops *ops, const char *name, uint16_t n_rxq)
 {
@@ -27,6 +28,7 @@ void vs_port_destroy(struct vs_port *p)
     if (p->vlan != &trunk_of_all)
         free(p->vlan);
     free(p->policer);
+    vs_normal_changed(); /* its index is free, and memos know ports by it */
     p->ops->destroy(p);
 }
 
@@ -70,6 +72,7 @@ void vs_port_set_vlan(struct vs_port *p, const struct vs_port_vlan *vlan)
     *fresh = *vlan;
     struct vs_port_vlan *old = p->vlan;
     __atomic_store_n(&p->vlan, fresh, __ATOMIC_RELEASE); /* pairs with the dependent loads in normal.c */
+    vs_normal_changed();
     if (old != &trunk_of_all)
         vs_qsbr_defer(&vs_qsbr, free, old);
 }

@@ -119,7 +119,8 @@ static unsigned run_same(struct vs_core *c, struct vs_scratch *s, const struct v
                          struct vs_packet **pkts, unsigned n)
 {
     struct vs_port *out = program->out != 0 ? vs_bridge_port(b, program->out) : NULL;
-    if (VS_UNLIKELY(out == NULL || out == in)) {
+    bool normal = program->out == VS_OFPP_NORMAL;
+    if (VS_UNLIKELY((out == NULL || out == in) && !normal)) {
         for (unsigned i = 0; i < n; i++)
             vs_path_run(c, &s->draft, b, view, pkts[i], vs_path_of_program(program));
         return 0;
@@ -130,7 +131,7 @@ static unsigned run_same(struct vs_core *c, struct vs_scratch *s, const struct v
     vs_count(&program->packets, n);
     vs_count(&program->bytes, bytes);
     __atomic_store_n(&program->used_ms, c->now_ms, __ATOMIC_RELAXED);
-    return vs_core_forward(c, out, pkts, n);
+    return normal ? vs_normal_run(c, b, in, program, pkts, n) : vs_core_forward(c, out, pkts, n);
 }
 
 static void account_fates(const struct vs_core *c, const struct vs_port *in, struct vs_packet **pkts, int n)

@@ -134,7 +134,7 @@ static void set_output(struct vs_program *p)
 {
     const struct vs_action *a = p->actions;
     bool single = p->n_actions == 1 && a->type == VS_ACT_OUTPUT &&
-                  (a->arg < VS_OFPP_FIRST_RESERVED || a->arg == VS_OFPP_LOCAL);
+                  (a->arg < VS_OFPP_FIRST_RESERVED || a->arg == VS_OFPP_LOCAL || a->arg == VS_OFPP_NORMAL);
     p->out = single ? a->arg : 0;
 }
 

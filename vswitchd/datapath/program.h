@@ -54,7 +54,7 @@ struct vs_program { /* the owning core writes */
     uint32_t next;                   /* in the index, or in the free list: vs_program_id, 0: none */
     _Atomic uint32_t
         state; /* core: LIVE, RETIRED, LISTED; control thread: RETIRED -> FREE. Release stores, acquire loads */
-    uint32_t out; /* the only action: output to this real port; 0: not so */
+    uint32_t out; /* the only action: output to this real port, or OFPP_NORMAL; 0: not so */
     uint16_t n_rules;
     uint16_t n_actions;
     uint16_t first; /* rules before it were counted by an earlier program of the packet */
