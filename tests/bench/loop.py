@@ -13,7 +13,9 @@ CASES = ((1, "rings"), (1, "l4"), (8192, "l4"), (1000, "each"), (100_000, "each"
 
 def program(directory: Path, name: str = "loop.c") -> Path:
     """Link a program of this directory with the objects that `make build` left."""
-    objects = [o for o in (ROOT / "build/native").glob("*.o") if o.name != "_core.o"]
+    sources = (ROOT / "vswitchd").rglob("*.c")  # an object may be left of a source that is gone
+    names = {"_".join(source.relative_to(ROOT / "vswitchd").with_suffix(".o").parts) for source in sources}
+    objects = [path for path in (ROOT / "build/native").glob("*.o") if path.name in names]
     if not objects:
         raise SystemExit("loop: no compiled datapath in build/native; run make build first")
     folders = (
