@@ -9,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
+BENCH_READY := $(VENV)/.ready-bench
 STATE ?= $(if $(VS_STATE),$(VS_STATE),$(CURDIR)/run-state)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -49,9 +50,9 @@ test: $(TEST_READY) build peers
 build: $(READY)
 	@$(PY) vswitchd/datapath/build.py >/dev/null
 
-# What runs needs little; what tests and checks need comes on top when it is asked for.
+# What runs needs little; what tests, checks and plots need comes on top when it is asked for.
 LIST := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); project = p["project"]; \
-  print("\n".join(project["optional-dependencies"]["test"] if "test" in sys.argv else \
+  print("\n".join(project["optional-dependencies"][sys.argv[1]] if sys.argv[1:] else \
   project["dependencies"] + p["build-system"]["requires"] + ["editables"]))
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 
@@ -78,6 +79,12 @@ $(TEST_READY): $(READY)
 	@$(PIP) -r $(VENV)/requirements-test.txt
 	@touch $@
 
+# Without plots everything else of the bench still works, so a machine without an index gets a warning.
+$(BENCH_READY): $(TEST_READY)
+	@echo "make: adding what the plots of the bench need to $(VENV)"
+	@$(PY) -c '$(LIST)' bench >$(VENV)/requirements-bench.txt
+	@if $(PIP) -r $(VENV)/requirements-bench.txt; then touch $@; else echo "make: no plots: pip could not install matplotlib" >&2; fi
+
 peers:
 	@tests/peers/install.sh
 	@if [ -x tests/peers/ryu_venv.sh ]; then tests/peers/ryu_venv.sh; fi
@@ -99,10 +106,10 @@ test-asan: $(TEST_READY) build
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
 	  "$(CURDIR)/$(PY)" -m pytest $(TOGETHER) $(if $(PYTEST_ARGS),$(PYTEST_ARGS),$(ASAN_TESTS))
 
-bench: $(TEST_READY) build peers
+bench: $(BENCH_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)
 	@$(PY) tests/bench/nic_loop.py
-	@$(PY) tests/bench/openflow_flows.py 1000000
+	@$(PY) tests/bench/openflow_flows.py $(if $(findstring --quick,$(BENCH_ARGS)),50000,1000000)
 
 check: $(TEST_READY)
 	$(VENV)/bin/ruff check .

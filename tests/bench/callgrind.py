@@ -13,10 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from peers import proc
 from peers.switch import Switch
 
-from bench import contenders, rules
-from bench.generator import Load, drive
+from bench import contenders
+from bench.flowgen import drive
+from bench.scenario import pause
+from bench.scenarios import flows
 
 _TOP = 25
+_WARM = 2.0
+RULES = {"l4": lambda _count: flows.l4(), "each": flows.each}
 
 
 def callgrind(out: Path) -> list[str]:
@@ -49,24 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the functions with most instructions per packet received."""
     parser = argparse.ArgumentParser(prog="callgrind", description=__doc__)
     parser.add_argument("--flows", type=int, default=1)
-    parser.add_argument("--rules", choices=rules.NAMES, default="l4")
+    parser.add_argument("--rules", choices=RULES, default="l4")
     parser.add_argument("--seconds", type=float, default=10, help="of counted traffic (default %(default)s)")
     words = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="vsb") as name:
         directory = Path(name)
         out = directory / "callgrind.out"
-        ours = contenders.Ours(directory / "switch", 0, rules.table(words.rules, words.flows))
+        ours = contenders.Ours(directory / "switch", 0, contenders.Layout())
         ours.peer = Switch(directory / "switch", under=callgrind(out))
-        with ours:
+        try:
+            ours.start()
+            ours.install(RULES[words.rules](words.flows))
             pid = str(ours.peer.child.pid)
-            with drive(ours, directory, Load(words.flows, words.seconds, 1)) as generator:
+            with drive(ours.sockets, directory, words.flows, 1) as generator:
+                pause(_WARM)
                 proc.run(["callgrind_control", "-i", "on", pid])
                 before = ours.counts()[1]
-                contenders.pause(words.seconds)
+                pause(words.seconds)
                 packets = ours.counts()[1] - before
                 proc.run(["callgrind_control", "-i", "off", pid])
                 generator.command("stop")
             proc.run(["callgrind_control", "-d", pid])
+        finally:
+            ours.close()
         files = sorted(directory.glob("callgrind.out*"), key=lambda path: path.stat().st_size)
         listing = proc.run(["callgrind_annotate", "--auto=no", "--threshold=99.9", files[-1]]).stdout
     counted = functions(listing)

@@ -1,72 +1,124 @@
-"""From single measurements to medians, spreads and ratios, as a text table and CSV."""
+"""From single measurements to medians, spreads and ratios, as text tables and CSV."""
 
 import csv
 import math
 import statistics
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
+
+PEER, BOUND = "ovs", "bound"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement. `cycles` is NaN where the switch does not count them."""
+    """One figure of one measurement."""
 
     round: int
-    rules: str
-    flows: int
+    scenario: str
+    row: str
     switch: str
-    mpps: float
-    cycles: float
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median, smallest and largest of some figures."""
+
+    median: float
+    least: float
+    most: float
+
+
+class Columned(Protocol):
+    """What of a column is needed here."""
+
+    @property
+    def metric(self) -> str:
+        """The figure's name."""
+
+    @property
+    def head(self) -> str:
+        """The head of the column."""
+
+    @property
+    def form(self) -> str:
+        """How the figure is written."""
 
 
 def write_csv(path: Path, samples: Iterable[Sample]) -> None:
-    """Write every single measurement."""
+    """Write every single figure."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Sample)])
         writer.writeheader()
         writer.writerows(asdict(sample) for sample in samples)
 
 
-def ratio(samples: Sequence[Sample], switch: str, peer: str) -> float:
+def spread(samples: Iterable[Sample], metric: str) -> Spread | None:
+    """Summarize a metric; None when nobody measured it."""
+    values = [sample.value for sample in samples if sample.metric == metric and not math.isnan(sample.value)]
+    return Spread(statistics.median(values), min(values), max(values)) if values else None
+
+
+def ratio(samples: Iterable[Sample], metric: str, switch: str, peer: str) -> float:
     """Median over the rounds of `switch` to `peer` in the same round; NaN without peer."""
-    rates = {(sample.round, sample.switch): sample.mpps for sample in samples}
+    values = {(sample.round, sample.switch): sample.value for sample in samples if sample.metric == metric}
     pairs = [
-        rate / rates[number, peer]
-        for (number, name), rate in rates.items()
-        if name == switch and rates.get((number, peer))
+        value / values[number, peer]
+        for (number, name), value in values.items()
+        if name == switch and values.get((number, peer))
     ]
     return statistics.median(pairs) if pairs else math.nan
+
+
+def rows(samples: Iterable[Sample]) -> dict[str, dict[str, list[Sample]]]:
+    """Sort the samples of a scenario by row and switch, in the order in which they came."""
+    result: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        result.setdefault(sample.row, {}).setdefault(sample.switch, []).append(sample)
+    return result
 
 
 def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
 
 
-def text(samples: Sequence[Sample], *, peer: str = "ovs") -> str:
-    """Give the table: a line for each rules, flows and switch."""
-    heads = ("rules", "flows", "switch", "Mpps", "min", "max", "cycles/pkt", f"x {peer}", "rounds")
-    rows = [heads]
-    for rules, flows in sorted({(sample.rules, sample.flows) for sample in samples}):
-        here = [sample for sample in samples if (sample.rules, sample.flows) == (rules, flows)]
-        for switch in dict.fromkeys(sample.switch for sample in here):
-            mine = [sample for sample in here if sample.switch == switch]
-            rates = [sample.mpps for sample in mine]
-            cycles = [sample.cycles for sample in mine if not math.isnan(sample.cycles)]
-            rows.append(
-                (
-                    rules,
-                    f"{flows:,}",
-                    switch,
-                    f"{statistics.median(rates):.2f}",
-                    f"{min(rates):.2f}",
-                    f"{max(rates):.2f}",
-                    _number(statistics.median(cycles) if cycles else math.nan, ".0f"),
-                    _number(ratio(here, switch, peer), ".2f"),
-                    str(len(mine)),
-                )
-            )
-    return align(rows, left={0, 2})
+def text(
+    samples: Iterable[Sample], columns: Sequence[Columned], left_out: Mapping[tuple[str, str], str]
+) -> str:
+    """Give the table of a scenario: a line for each row and switch. The first column comes with its spread and ratios.
+
+    `left_out`: who is missing in which row, and why.
+    """
+    some = list(samples)
+    main, *others = [column for column in columns if spread(some, column.metric) is not None]
+    heads = (
+        "",
+        "switch",
+        main.head,
+        "min",
+        "max",
+        *(column.head for column in others),
+        f"x {PEER}",
+        f"x {BOUND}",
+        "rounds",
+    )
+    lines: list[Sequence[str]] = [heads]
+    for row, switches in rows(some).items():
+        here = [sample for each in switches.values() for sample in each]
+        for switch, mine in switches.items():
+            found = spread(mine, main.metric)
+            figures = (found.median, found.least, found.most) if found else (math.nan,) * 3
+            cells = [_number(value, main.form) for value in figures]
+            for column in others:
+                other = spread(mine, column.metric)
+                cells.append(_number(other.median if other else math.nan, column.form))
+            cells += [_number(ratio(here, main.metric, switch, peer), ".2f") for peer in (PEER, BOUND)]
+            lines.append((row, switch, *cells, str(len({sample.round for sample in mine}))))
+    notes = [f"{row}: {switch} is left out: {why}\n" for (row, switch), why in left_out.items()]
+    return align(lines, left={0, 1}) + "".join(notes)
 
 
 def align(rows: Sequence[Sequence[str]], *, left: Container[int]) -> str:

@@ -6,43 +6,61 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import contenders, report, rules
-from bench.generator import Load, Rate, measure
+from bench import contenders, plot, report
+from bench.flowgen import flowgen
+from bench.load.client import GeneratorError
+from bench.scenario import Case, Group, Scenario, Seat, Times, steady
+from bench.scenarios import SCENARIOS
 
 RESULTS = Path(__file__).with_name("results")
-FLOWS = (1, 8192, 100_000, 1_000_000)
-QUICK_FLOWS = (1, 100_000)
+ROUNDS = 3
+TIMES, QUICK = Times(1.0, 2.0), Times(0.3, 0.5, quick=True)
 
 
-def numbers(text: str) -> list[int]:
-    """Read "1,8192" ("_" may group digits)."""
-    return [int(part) for part in text.split(",")]
+@dataclass(slots=True)
+class Results:
+    """What was found, and what could not be."""
+
+    samples: list[report.Sample] = field(default_factory=list)
+    left_out: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
+    failures: int = 0
+
+    def miss(self, scenario: str, row: str, switch: str, why: str) -> None:
+        """Note who is missing in a row."""
+        self.left_out.setdefault(scenario, {})[row, switch] = why
+
+    def fail(self, scenario: str, row: str, switch: str, error: Exception) -> None:
+        """Note a measurement that failed; the others go on."""
+        self.failures += 1
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        self.miss(scenario, row, switch, f"FAILED: {lines[0]}")
+        print(f"{scenario:9}  {row:28}  {switch:5}  FAILED: {error}", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the command line."""
     result = argparse.ArgumentParser(prog="bench", description=__doc__)
-    result.add_argument("--rounds", type=int, help="how often everything is measured (default 3; quick 1)")
-    result.add_argument("--seconds", type=float, help="time of one measurement (default 5; quick 2)")
-    result.add_argument(
-        "--flows", type=numbers, help=f"flows of the generator (default {','.join(map(str, FLOWS))})"
-    )
-    result.add_argument("--switches", default="ours,ovs,bound", help="in this order (default %(default)s)")
-    result.add_argument(
-        "--rules", default="l4", help=f"flow tables, of {', '.join(rules.NAMES)} (default %(default)s)"
-    )
-    result.add_argument("--switch-core", type=int, default=0)
-    result.add_argument("--generator-core", type=int, default=1)
-    result.add_argument(
-        "--quick", action="store_true", help="one short round: does it work, not how fast is it"
-    )
-    result.add_argument("--out", type=Path, help=f"directory of the results (default {RESULTS})")
+    add = result.add_argument
+    add("--scenario", help=f"of {','.join(SCENARIOS)} (default: all)")
+    add("--case", help="only rows whose names contain this")
+    add("--rounds", type=int, help=f"how often everything is measured (default {ROUNDS}; quick 1)")
+    add("--warm", type=float, help=f"seconds before counting (default {TIMES.warm}; quick {QUICK.warm})")
+    add("--seconds", type=float, help=f"seconds of counting (default {TIMES.count}; quick {QUICK.count})")
+    add("--switches", default="ours,ovs,bound", help="in this order (default %(default)s)")
+    add("--generator", choices=("vload", "flowgen"), default="vload",
+        help="flowgen: dpdk-testpmd's, as a cross-check, for the rows that it can drive")  # fmt: skip
+    add("--switch-core", type=int, default=0)
+    add("--generator-core", type=int, default=1)
+    add("--quick", action="store_true", help="one short round: does it work, not how fast is it")
+    add("--out", type=Path, default=RESULTS, help="directory of the results (default: %(default)s)")
     return result
 
 
@@ -71,14 +89,6 @@ def describe() -> str:
     )
 
 
-def one(switch: str, table: str, load: Load, core: int) -> Rate:
-    """Start a switch, measure it and stop it."""
-    with tempfile.TemporaryDirectory(prefix="vsb") as name:
-        directory = Path(name)
-        with contenders.CONTENDERS[switch](directory / "switch", core, table) as contender:
-            return measure(contender, directory, load)
-
-
 def usable(names: Sequence[str]) -> list[str]:
     """Leave out who cannot run here, and say why."""
     result = []
@@ -92,42 +102,129 @@ def usable(names: Sequence[str]) -> list[str]:
     return result
 
 
+class Bench:
+    """One run: its settings, and the results so far."""
+
+    def __init__(self, words: argparse.Namespace) -> None:
+        base = QUICK if words.quick else TIMES
+        self.words = words
+        self.times = Times(words.warm or base.warm, words.seconds or base.count, quick=words.quick)
+        self.rounds = words.rounds or (1 if words.quick else ROUNDS)
+        self.switches = usable(words.switches.split(","))
+        self.results = Results()
+
+    def wanted(self, group: Group) -> list[Case]:
+        """The cases of a group that the command line asks for."""
+        cases = [case for case in group.cases if (self.words.case or "") in case.name]
+        return [case for case in cases if case.flowgen] if self.words.generator == "flowgen" else cases
+
+    def run(self, scenario: Scenario) -> None:
+        """Measure a scenario, round by round."""
+        with tempfile.TemporaryDirectory(prefix="vsb") as name:
+            groups = scenario.groups(Path(name), self.words.quick)
+            for number in range(1, self.rounds + 1):
+                for group in groups:
+                    if cases := self.wanted(group):
+                        self._group(scenario, group, cases, number)
+
+    def _group(self, scenario: Scenario, group: Group, cases: Sequence[Case], number: int) -> None:
+        """Start everybody, then let them take turns, case by case."""
+        with ExitStack() as stack:
+            seats: dict[str, Seat] = {}
+            for name in self.switches:
+                if why := group.left_out.get(name) or contenders.unable(name, group.layout):
+                    for case in cases:
+                        self.results.miss(scenario.name, case.name, name, why)
+                    continue
+                try:
+                    seats[name] = stack.enter_context(self._seat(name, group))
+                except (AssertionError, OSError) as error:
+                    for case in cases:
+                        self.results.fail(scenario.name, case.name, name, error)
+            for case in cases:
+                for name, seat in seats.items():
+                    try:
+                        with seat.turn():
+                            self._measure(scenario, case, name, seat, number)
+                    except (AssertionError, OSError, GeneratorError) as error:
+                        self.results.fail(scenario.name, case.name, name, error)
+
+    @contextmanager
+    def _seat(self, name: str, group: Group) -> Iterator[Seat]:
+        """Start a switch, which then stands still."""
+        with tempfile.TemporaryDirectory(prefix="vsb") as directory:
+            kind = contenders.CONTENDERS[name]
+            contender = kind(Path(directory) / "switch", self.words.switch_core, group.layout)
+            contender.directory.mkdir(mode=0o700, exist_ok=True)
+            seat = Seat(contender, group, self.words.generator_core)
+            try:
+                seat.start()
+                contender.pause()
+                yield seat
+            finally:
+                contender.resume()
+                contender.close()
+
+    def _measure(self, scenario: Scenario, case: Case, name: str, seat: Seat, number: int) -> None:
+        act = flowgen if self.words.generator == "flowgen" else case.act or steady
+        for row, figures in act(seat, case, self.times).items():
+            self.results.samples += [
+                report.Sample(number, scenario.name, row, name, metric, value)
+                for metric, value in figures.items()
+            ]
+            shown = (
+                f"{format(figures[column.metric], column.form)} {column.head}"
+                for column in scenario.columns
+                if column.metric in figures
+            )
+            print(f"round {number}  {scenario.name:9}  {row:28}  {name:5}  {', '.join(shown)}", flush=True)
+
+
+def tables(scenarios: Sequence[Scenario], results: Results) -> str:
+    """The tables of all scenarios that were measured."""
+    parts = []
+    for scenario in scenarios:
+        mine = [sample for sample in results.samples if sample.scenario == scenario.name]
+        if mine:
+            missing = results.left_out.get(scenario.name, {})
+            parts.append(f"{scenario.name}: {scenario.title}\n{report.text(mine, scenario.columns, missing)}")
+    return "\n".join(parts)
+
+
+def write(out: Path, head: str, scenarios: Sequence[Scenario], results: Results) -> None:
+    """Print the tables, write them, the figures and the plot."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    text = tables(scenarios, results)
+    path.with_suffix(".txt").write_text(f"{head}\n\n{text}")
+    report.write_csv(path.with_suffix(".csv"), results.samples)
+    panels = {
+        f"{scenario.name}: {scenario.title}": (scenario.columns, mine)
+        for scenario in scenarios
+        if (mine := [sample for sample in results.samples if sample.scenario == scenario.name])
+    }
+    missing = plot.draw(path.with_suffix(".png"), head, panels)
+    print(f"\n{text}\nwritten: {path}.txt, .csv{f' ({missing})' if missing else ', .png'}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write table and CSV. 1 when a measurement failed."""
+    """Measure, print the tables, write tables, figures and plot. 1 when a measurement failed."""
     words = parser().parse_args(argv)
-    rounds, seconds = (
-        words.rounds or (1 if words.quick else 3),
-        words.seconds or (2.0 if words.quick else 5.0),
-    )
-    flows = words.flows or (QUICK_FLOWS if words.quick else FLOWS)
-    switches, samples, failures = usable(words.switches.split(",")), [], 0
+    names = words.scenario.split(",") if words.scenario else list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise SystemExit(f"bench: no scenario called {unknown[0]}; there are {', '.join(SCENARIOS)}")
+    scenarios = [SCENARIOS[name] for name in names]
+    bench = Bench(words)
     head = describe()
     print(head)
-    for number in range(1, rounds + 1):
-        for kind in words.rules.split(","):
-            for count in flows:
-                for switch in switches:
-                    load = Load(count, seconds, words.generator_core)
-                    try:
-                        rate = one(switch, rules.table(kind, count), load, words.switch_core)
-                    except AssertionError as error:
-                        failures += 1
-                        print(f"round {number}  {kind} {count:>9,}  {switch:<6} FAILED: {error}", flush=True)
-                        continue
-                    samples.append(report.Sample(number, kind, count, switch, rate.pps / 1e6, rate.cycles))
-                    print(
-                        f"round {number}  {kind} {count:>9,}  {switch:<6} {rate.pps / 1e6:6.2f} Mpps  "
-                        f"{rate.cycles:7.0f} cycles/packet",
-                        flush=True,
-                    )
-    if samples:
-        out = words.out or RESULTS
-        out.mkdir(parents=True, exist_ok=True)
-        stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        report.write_csv(out / f"{stem}.csv", samples)
-        (out / f"{stem}.txt").write_text(f"{head}\n\n{report.text(samples)}")
-        print(f"\n{report.text(samples)}\nwritten: {out}/{stem}.txt, .csv")
-    return 1 if failures or not samples else 0
+    try:
+        for scenario in scenarios:
+            bench.run(scenario)
+    except KeyboardInterrupt:
+        print("bench: stopped; what was measured is written")
+    if bench.results.samples:
+        write(words.out, head, scenarios, bench.results)
+    return 1 if bench.results.failures or not bench.results.samples else 0
 
 
 if __name__ == "__main__":

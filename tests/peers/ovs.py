@@ -15,12 +15,13 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 
 @dataclass(frozen=True, slots=True)
 class OvsSetup:
-    """How it is started: cores as masks, huge pages in megabytes, `pmd-maxsleep` in us (None: spin)."""
+    """How it is started: cores as masks, huge pages in megabytes, `pmd-maxsleep` in us (None: spin), segments of guests."""
 
     pmd_mask: int = 1
     lcore_mask: int = 1
     megabytes: int = 256
     max_sleep: int | None = None
+    tso: bool = False
 
 
 class OvsDpdk:
@@ -66,6 +67,8 @@ class OvsDpdk:
         ]
         if setup.max_sleep is not None:
             config.append(f"pmd-maxsleep={setup.max_sleep}")
+        if setup.tso:
+            config.append("userspace-tso-enable=true")
         self.vsctl("--no-wait", "init")
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".", *(f"other_config:{item}" for item in config))
         self._children.append(
@@ -149,6 +152,10 @@ class OvsDpdk:
     def clear_cycles(self) -> None:
         """Start counting cycles anew."""
         self.appctl("dpif-netdev/pmd-stats-clear")
+
+    def pids(self) -> list[int]:
+        """Its processes, the database first."""
+        return [child.pid for child in self._children]
 
     def crash_and_restart(self) -> None:
         """kill -9 the switch daemon and start it again on the same database.

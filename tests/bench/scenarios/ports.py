@@ -1,0 +1,29 @@
+"""How many ports one core can have: traffic on two of them, and on all."""
+
+from functools import partial
+from pathlib import Path
+
+from bench.contenders import Layout
+from bench.flowmods import encoded, wires
+from bench.scenario import SPEED, Case, Group, Scenario, Traffic, both
+
+PORTS = (2, 16, 128, 512)
+
+
+def _rules(number: int) -> list[bytes]:
+    return encoded(wires(number))
+
+
+def _group(number: int) -> Group:
+    cases = [Case(f"{number} ports, 2 used", both())]
+    if number > 2:
+        pairs = [Traffic(at, at ^ 1) for at in range(number)]
+        cases.append(Case(f"{number} ports, all used", pairs))
+    return Group(f"ports {number}", Layout(ports=number), partial(_rules, number), cases)
+
+
+def groups(_work: Path, quick: bool) -> list[Group]:
+    return [_group(number) for number in ((2, 16) if quick else PORTS)]
+
+
+SCENARIO = Scenario("ports", "vhost-user ports on one core, 64 bytes, one flow a port", groups, SPEED)
