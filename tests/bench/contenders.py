@@ -17,6 +17,7 @@ from peers import need
 from peers.ovs import OvsDpdk, OvsSetup
 from peers.switch import Switch
 from peers.testpmd import Memory, Testpmd
+
 from vswitchd.rpc_client import RpcClient
 
 from .channel import Channel

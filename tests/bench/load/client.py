@@ -208,6 +208,12 @@ class Generator:
             process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def command(self, line: str) -> dict[str, Any]:
         """Have a line carried out; its answer. GeneratorError when it is refused."""
         assert self._process is not None, "not started"

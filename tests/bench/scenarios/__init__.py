@@ -1,6 +1,7 @@
 """The scenarios by name, in the order in which they run."""
 
 from bench.scenario import Scenario
+
 from . import attack, flows, idle, latency, pipelines, ports, setup, sizes, updates
 
 SCENARIOS: dict[str, Scenario] = {

@@ -7,6 +7,7 @@ from bench import attack
 from bench.contenders import Layout
 from bench.flowmods import encoded
 from bench.scenario import Case, Column, Group, Rows, Scenario, Seat, Times, both, count, finish, pause, send
+
 from .flows import l4
 
 RATES = (1000, 10_000, 100_000)

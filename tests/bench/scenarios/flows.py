@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vswitchd.ofproto.actions import Output
-
 from bench.contenders import Layout
 from bench.flowmods import IP, UDP, WAYS, Stencil, encoded, rule
 from bench.scenario import Case, Group, Scenario, both
+from vswitchd.ofproto.actions import Output
 
 FLOWS = (1, 1000, 8192, 100_000, 1_000_000)
 RULES = (10_000, 100_000, 1_000_000)

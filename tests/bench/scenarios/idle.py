@@ -8,7 +8,21 @@ from pathlib import Path
 from bench.contenders import Layout
 from bench.flowmods import encoded, wires
 from bench.noise import processor_seconds
-from bench.scenario import Case, Column, Figures, Group, Rows, Scenario, Seat, Times, both, finish, pause, send
+from bench.scenario import (
+    Case,
+    Column,
+    Figures,
+    Group,
+    Rows,
+    Scenario,
+    Seat,
+    Times,
+    both,
+    finish,
+    pause,
+    send,
+)
+
 from . import flows, setup
 
 PORTS = 100

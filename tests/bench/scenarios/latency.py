@@ -20,6 +20,7 @@ from bench.scenario import (
     pause,
     send,
 )
+
 from .flows import l4
 
 SHARES = (0.1, 0.5, 0.9)

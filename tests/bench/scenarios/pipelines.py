@@ -5,15 +5,14 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from vswitchd.ofproto.actions import DecNwTtl, Output, SetField
-from vswitchd.ofproto.fields import BY_NAME
-from vswitchd.ofproto.messages import FlowMod
-
 from bench import acl, overlay
 from bench.contenders import Layout
 from bench.flowmods import IP, TCP, UDP, WAYS, encoded, normal, prefix, rule
 from bench.frames import mac
 from bench.scenario import Case, Group, Scenario, Traffic, both
+from vswitchd.ofproto.actions import DecNwTtl, Output, SetField
+from vswitchd.ofproto.fields import BY_NAME
+from vswitchd.ofproto.messages import FlowMod
 
 ACLS = (100, 1000, 10_000, 100_000)
 FLOWS = 8192

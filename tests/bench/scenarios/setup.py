@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from vswitchd.ofproto.actions import Output
-
 from bench.contenders import Layout
 from bench.flowmods import IP, UDP, WAYS, encoded, rule
 from bench.scenario import Case, Group, Scenario, both
+from vswitchd.ofproto.actions import Output
 
 EVERY = (1 << 32) - 1
 _ADDRESS, _BITS = 0x0001_0203, 0x00FF_FFFF

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from vswitchd.ofproto.actions import Output
-
 from bench.channel import Paced
 from bench.contenders import Layout
 from bench.flowmods import IP, UDP, delete, encoded, rule
 from bench.scenario import Case, Column, Group, Rows, Scenario, Seat, Times, both, count, finish, pause, send
+from vswitchd.ofproto.actions import Output
+
 from .flows import l4
 
 RATES = (100, 1000, 10_000)
