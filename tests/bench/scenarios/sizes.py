@@ -30,7 +30,7 @@ def groups(_work: Path, quick: bool) -> list[Group]:
                 {**buffers, "max_frame": 1 << 14},
             )
         )
-    large = Case("64 KB TSO", both(size=TSO, proto="tcp"))
+    large = Case("64 KB TSO", both(size=TSO, proto="tcp", tso=True))
     options = {**buffers, "tso": True, "max_frame": 1 << 16}
     result.append(Group("tso", Layout(tso=True), _rules, [large], options))
     return result
