@@ -1,4 +1,4 @@
-"""Build and run ports.c: cycles that an idle port costs each turn of a core, for comparing two builds of the datapath."""
+"""Build and run ports.c and wake.c: what idle ports cost a core that works, and how fast one that sleeps wakes."""
 
 import argparse
 import subprocess
@@ -11,13 +11,21 @@ from tests.bench import loop
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it once."""
+    """Run both once, or the one that was named."""
     parser = argparse.ArgumentParser(prog="ports", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4000)
+    parser.add_argument("what", nargs="?", choices=("turn", "wake", "both"), default="both")
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--switch-core", type=int, default=0)
+    parser.add_argument("--guest-core", type=int, default=1)
     words = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="vsb") as name:
-        binary = loop.program(Path(name), "ports.c")
-        subprocess.run([binary, str(words.rounds)], check=True)
+        if words.what != "wake":
+            subprocess.run([loop.program(Path(name), "ports.c"), str(words.rounds)], check=True)
+        if words.what != "turn":
+            binary = loop.program(Path(name), "wake.c")
+            for idle in (0, 100):
+                places = [str(words.switch_core), str(words.guest_core)]
+                subprocess.run([binary, str(words.rounds), str(idle), *places], check=True)
     return 0
 
 

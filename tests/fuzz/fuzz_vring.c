@@ -192,7 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send(port, 9018, false, c);
     send(port, 100, true, c);
     (void)port->ops->rx_arm(port, 0);
-    port->ops->rx_disarm(port, 0);
+    port->ops->rx_disarm(port, 0, true);
     receive(port, c);
     stop(port, 0, packed);
     stop(port, 1, packed);

@@ -108,7 +108,7 @@ static int arm(struct vs_port *port, unsigned rxq)
     return 0;
 }
 
-static void disarm(struct vs_port *port, unsigned rxq)
+static void disarm(struct vs_port *port, unsigned rxq, bool rang)
 {
     atomic_store(&((struct quiet_port *)port)->armed, 0);
 }

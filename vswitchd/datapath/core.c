@@ -211,11 +211,12 @@ int vs_core_iterate(struct vs_core *c)
     bool sweeping = vs_programs_sweep(&c->programs, epoch);
     const struct vs_rxq_list *list =
         atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
-    if (VS_UNLIKELY(list != c->polled)) { /* a queue may come from a core that sleeps, which armed it */
+    int total = poll_all(c, list);
+    /* After a sleep, or a queue may come from a core that sleeps, which armed it. What is there goes first. */
+    if (VS_UNLIKELY(list != c->polled)) {
         c->polled = list;
         vs_core_disarm(list, list->n);
     }
-    int total = poll_all(c, list);
     unsigned sent = 0;
     struct vs_shaper *shaper = __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */
     if (VS_UNLIKELY(shaper != NULL))
@@ -228,6 +229,7 @@ int vs_core_iterate(struct vs_core *c)
         if (end - start > vs_count_read(&c->stats.max_gap_cycles))
             __atomic_store_n(&c->stats.max_gap_cycles, end - start, __ATOMIC_RELAXED);
         c->idle_since = 0;
+        c->drowsy = c->drowsy && total == 0 && sent == 0;
     } else {
         vs_count(&c->stats.idle_cycles, end - start);
         if (c->idle_since == 0)
@@ -246,7 +248,8 @@ static void *core_main(void *arg)
             for (int i = 0; i < RELAX; i++)
                 vs_cpu_relax();
         int64_t patience = atomic_load_explicit(&c->dp->idle_sleep_cycles, memory_order_relaxed);
-        if (c->idle_since != 0 && patience >= 0 && vs_cycles() - c->idle_since >= (uint64_t)patience)
+        if (c->idle_since != 0 && patience >= 0 &&
+            (c->drowsy || vs_cycles() - c->idle_since >= (uint64_t)patience))
             vs_core_sleep(c);
     }
     vs_qsbr_offline(&vs_qsbr, (unsigned)c->qsbr);

@@ -80,11 +80,12 @@ struct vs_core {
     struct vs_port **dirty; /* ports with packets in tx */
     struct vs_txq *tx;      /* by port index */
     struct vs_core_stats stats;
-    struct vs_normal_memo *normal;    /* VS_NORMAL_MEMO of them; NULL on the control core */
-    struct vs_tallies tallies;        /* of groups and meters */
-    struct vs_shaper *shaper;         /* NULL until a port has a QoS; control thread sets it once, release */
-    uint64_t idle_since;              /* cycles; 0: not idle */
-    const struct vs_rxq_list *polled; /* list of the last iteration; only compared */
+    struct vs_normal_memo *normal; /* VS_NORMAL_MEMO of them; NULL on the control core */
+    struct vs_tallies tallies;     /* of groups and meters */
+    struct vs_shaper *shaper;      /* NULL until a port has a QoS; control thread sets it once, release */
+    uint64_t idle_since;           /* cycles; 0: not idle */
+    bool drowsy;                   /* nothing came since the core slept: it sleeps again without patience */
+    const struct vs_rxq_list *polled; /* whose queues are disarmed; only compared */
     uint64_t watch_changes;           /* vs_watch_changes, as the list's watches know it */
     unsigned turn;                    /* counts iterations: which queue is polled whatever its watch says */
     uint32_t emc_era;                 /* of the cache's entries */
@@ -106,7 +107,7 @@ struct vs_rxq_list *vs_rxq_list_new(unsigned n);
 int vs_core_iterate(struct vs_core *c);
 /* Arm, wait, disarm; sleep.c. */
 void vs_core_sleep(struct vs_core *c);
-/* Ask the peers of these queues for no more notifications. */
+/* Ask the peers of the first n queues for no more notifications; none of them rang. */
 void vs_core_disarm(const struct vs_rxq_list *list, unsigned n);
 void vs_core_wake(struct vs_core *c); /* control thread */
 

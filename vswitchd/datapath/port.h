@@ -6,7 +6,8 @@
  * cores send to the port at once (a driver with fewer queues than cores takes a vs_spinlock per batch).
  * A core that goes to sleep calls rx_arm for every queue: it asks the peer for notifications, then looks once more, and
  * returns 1 when there is work after all. It then waits for `rx_fd` of every queue to be readable. After waking it calls
- * rx_disarm, which also drains the descriptor if it is an eventfd. All are called on the core's thread.
+ * rx_disarm of every queue, which also drains the descriptor if it is an eventfd that `rang`: one call of the system for each queue
+ * would keep the frame that woke the core waiting. All are called on the core's thread.
  * A driver whose peer tells of work by a word in memory implements rx_watch, and an idle queue costs next to nothing (watch.h).
  *
  * The ledger (see drop.h): the driver counts every packet it received in rx_packets/rx_bytes, also one that it
@@ -89,7 +90,7 @@ struct vs_port_ops {
                struct vs_port_counters *c);
     /* The three of sleeping; may be NULL when rx_fd is always level triggered by waiting packets (tap, sockets). */
     int (*rx_arm)(struct vs_port *port, unsigned rxq);
-    void (*rx_disarm)(struct vs_port *port, unsigned rxq);
+    void (*rx_disarm)(struct vs_port *port, unsigned rxq, bool rang);
     /* rx just found nothing: what tells of work until vs_watch_changed (watch.h)? False: nothing does. May be NULL. */
     bool (*rx_watch)(struct vs_port *port, unsigned rxq, struct vs_watch *watch);
     /* Free everything; control thread, after the grace period. */

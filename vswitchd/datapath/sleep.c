@@ -20,12 +20,33 @@ enum {
         50000, /* as long as the kernel takes to wake a thread: who has something to do before stays awake */
 };
 
+static void disarm(const struct vs_rxq_ref *ref, bool rang)
+{
+    if (ref->port->ops->rx_disarm != NULL)
+        ref->port->ops->rx_disarm(ref->port, ref->rxq, rang);
+}
+
 void vs_core_disarm(const struct vs_rxq_list *list, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++) {
-        const struct vs_rxq_ref *ref = &list->ref[i];
-        if (ref->port->ops->rx_disarm != NULL)
-            ref->port->ops->rx_disarm(ref->port, ref->rxq);
+    for (unsigned i = 0; i < n; i++)
+        disarm(&list->ref[i], false);
+}
+
+static int fd_of(const struct vs_rxq_ref *ref)
+{
+    return atomic_load_explicit(&ref->port->rx_fd[ref->rxq], memory_order_acquire);
+}
+
+/* Drain what rang. The list may be another one than that of before: then a descriptor has another place, and is drained on suspicion. */
+static void drain(const struct vs_core *c, const struct vs_rxq_list *list, unsigned n)
+{
+    for (unsigned i = 0, k = 1; i < list->n; i++) {
+        int fd = fd_of(&list->ref[i]);
+        if (fd < 0)
+            continue;
+        if (k >= n || c->pollfds[k].fd != fd || c->pollfds[k].revents != 0)
+            disarm(&list->ref[i], true);
+        k++;
     }
 }
 
@@ -72,11 +93,14 @@ static void wait_for_work(struct vs_core *c, unsigned n, uint64_t ns)
     int ready = ppoll(c->pollfds, n, &limit, NULL);
     vs_qsbr_online(&vs_qsbr, (unsigned)c->qsbr);
     atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
-    if (ready > 0 && c->pollfds[0].revents != 0) {
+    bool asked =
+        ready > 0 && c->pollfds[0].revents != 0; /* by the control thread, for one look at what changed */
+    if (asked) {
         uint64_t count;
         ssize_t done = read(c->wake_fd, &count, sizeof count);
         (void)done; /* EAGAIN: nothing was in it */
     }
+    c->drowsy = ready <= asked;
     vs_count(&c->stats.sleeps, 1);
     vs_count(&c->stats.asleep_cycles, vs_cycles() - before);
 }
@@ -95,7 +119,7 @@ void vs_core_sleep(struct vs_core *c)
     unsigned armed = arm(list), n = 1;
     c->pollfds[0] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};
     for (unsigned i = 0; i < armed; i++) {
-        int fd = atomic_load_explicit(&list->ref[i].port->rx_fd[list->ref[i].rxq], memory_order_acquire);
+        int fd = fd_of(&list->ref[i]);
         if (fd >= 0)
             c->pollfds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
     }
@@ -103,12 +127,14 @@ void vs_core_sleep(struct vs_core *c)
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in vs_core_wake */
     if (armed < list->n || must_stay(c, list)) {
         atomic_store_explicit(&c->asleep, false, memory_order_relaxed);
+        c->drowsy = false;
         vs_core_disarm(list, VS_MIN(armed + 1, list->n));
         return;
     }
     wait_for_work(c, n, ns);
-    list = atomic_load_explicit(&c->rxqs, memory_order_acquire);
-    vs_core_disarm(list, list->n);
+    drain(c, atomic_load_explicit(&c->rxqs, memory_order_acquire), n);
+    c->polled =
+        NULL; /* the others are disarmed after the first turn: the frame that rang does not wait for them */
 }
 
 void vs_core_wake(struct vs_core *c)

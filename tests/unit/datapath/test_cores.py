@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 
@@ -76,6 +77,36 @@ def test_idle_core_sleeps_and_a_frame_wakes_it(box: Threaded) -> None:
     assert stats.asleep_cycles > 0
     box.dp.set_idle_sleep(None)
     box.dp.wake()
+
+
+def test_a_core_that_was_asked_to_look_sleeps_again_at_once(box: Threaded) -> None:
+    """Its patience, here longer than any test, is for what packets may follow; nothing came."""
+    box.dp.set_idle_sleep(0)
+    until(lambda: box.dp.core_stats()[0].sleeps > 0)
+    box.dp.set_idle_sleep(10**9)
+    for _ in range(3):
+        floor = box.dp.core_stats()[0].sleeps
+        box.dp.wake()
+        until(
+            lambda floor=floor: box.dp.core_stats()[0].sleeps > floor
+        )  # it slept, and was woken or waited long enough
+    box.feed(1, FRAME)
+    box.quiet(1, 1)
+    before = box.dp.core_stats()[0]
+    until(lambda: box.dp.core_stats()[0].iterations > before.iterations + 1000)
+    assert box.dp.core_stats()[0].sleeps <= before.sleeps + 1
+
+
+def test_what_rang_is_drained(box: Threaded) -> None:
+    """A descriptor that stays readable would not let the core sleep again."""
+    box.rule(1, (), dp.output(2))
+    box.dp.set_idle_sleep(0)
+    fds = [dp.lib.vs_port_test_rx_fd(port.cdata, 0) for port in box.ports.values()]
+    for i in range(1, 20):
+        for number in box.ports:
+            box.feed(number, FRAME)
+        box.quiet(1, i)
+        until(lambda: not select.select(fds, [], [], 0)[0])
 
 
 def test_a_sleeping_core_does_not_hold_up_removal(box: Threaded) -> None:

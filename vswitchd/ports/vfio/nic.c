@@ -151,7 +151,7 @@ static int port_arm(struct vs_port *port, unsigned rxq)
     return nic->driver->rx_pending(q);
 }
 
-static void port_disarm(struct vs_port *port, unsigned rxq)
+static void port_disarm(struct vs_port *port, unsigned rxq, bool rang)
 {
     struct vs_nic *nic = vs_nic_of(port);
     if (!runs(nic) || rxq >= nic->config.n_rxq)
@@ -161,6 +161,8 @@ static void port_disarm(struct vs_port *port, unsigned rxq)
         return;
     nic->driver->irq_enable(q, false);
     uint64_t count;
+    if (!rang)
+        return;
     ssize_t done = read(q->fd, &count, sizeof count);
     (void)done; /* EAGAIN: it was something else that woke the core */
 }

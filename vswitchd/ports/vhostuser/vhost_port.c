@@ -41,13 +41,13 @@ static int rx_arm(struct vs_port *port, unsigned rxq)
     return work != 0 && r->iotlb != NULL && r->kick_fd >= 0 && vs_iotlb_blocked(r->iotlb) ? 0 : work;
 }
 
-static void rx_disarm(struct vs_port *port, unsigned rxq)
+static void rx_disarm(struct vs_port *port, unsigned rxq, bool rang)
 {
     struct vs_vring *r = vs_vhost_ring(vs_vhost_of(port), 2 * rxq + 1);
     uint64_t count;
     if (r != NULL)
-        vs_vring_disarm(r);
-    else if (rxq == 0 && vs_vhost_of(port)->wake_fd >= 0 &&
+        vs_vring_disarm(r, rang);
+    else if (rang && rxq == 0 && vs_vhost_of(port)->wake_fd >= 0 &&
              read(vs_vhost_of(port)->wake_fd, &count, sizeof count) < 0)
         return; /* nothing to drain */
 }

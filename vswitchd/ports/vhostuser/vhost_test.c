@@ -88,7 +88,7 @@ int vs_port_test_arm(struct vs_port *port, unsigned rxq)
 void vs_port_test_disarm(struct vs_port *port, unsigned rxq)
 {
     if (port->ops->rx_disarm != NULL)
-        port->ops->rx_disarm(port, rxq);
+        port->ops->rx_disarm(port, rxq, true);
 }
 
 int vs_port_test_rx_fd(struct vs_port *port, unsigned rxq)

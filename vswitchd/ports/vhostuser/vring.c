@@ -207,13 +207,13 @@ static void drain(int fd)
         return;                             /* nothing to drain */
 }
 
-void vs_vring_disarm(struct vs_vring *r)
+void vs_vring_disarm(struct vs_vring *r, bool rang)
 {
     if (r->packed)
         vs_packed_disarm(r);
     else
         vs_split_disarm(r);
-    if (r->kick_fd >= 0)
+    if (rang && r->kick_fd >= 0)
         drain(r->kick_fd);
 }
 

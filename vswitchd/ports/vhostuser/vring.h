@@ -301,7 +301,7 @@ static inline bool vs_vring_watch(const struct vs_vring *r, struct vs_watch *wat
 }
 
 int vs_vring_arm(struct vs_vring *r);
-void vs_vring_disarm(struct vs_vring *r);
+void vs_vring_disarm(struct vs_vring *r, bool rang);
 
 static inline void vs_vring_flush(struct vs_vring *r)
 {
