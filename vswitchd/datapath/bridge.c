@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "datapath.h"
+#include "direct.h"
 #include "edit.h"
 #include "qsbr.h"
 
@@ -18,6 +19,8 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
     if (old != NULL)
         *v = *old;
     v->version++;
+    const struct vs_table *first = atomic_load_explicit(&b->tables[0], memory_order_relaxed);
+    v->direct = first != NULL && vs_direct_pays(first);
     if (old == NULL || b->masks_changed) {
         v->used = b->masks_edited;
         memset(v->used.in_port, 0xff, sizeof v->used.in_port);

@@ -53,6 +53,7 @@ struct vs_view {
     uint32_t words;                       /* bit i: word i of `used` is not zero */
     uint8_t n_words, index[VS_KEY_WORDS]; /* the same as a list */
     bool ext;                             /* words beyond block 0 */
+    bool direct;                          /* look up in table 0 before the cache (direct.h) */
     bool drop_fragments;
     bool punt_miss; /* without a table-miss entry a packet goes to the controllers of OpenFlow 1.0 */
     struct vs_item_map *groups, *meters;

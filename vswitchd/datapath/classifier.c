@@ -25,7 +25,7 @@ struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *k
         if (best != NULL && best->priority >= vec->ref[i].max_priority)
             break;
         const struct vs_subtable *s = vec->ref[i].subtable;
-        struct vs_rule *r = vs_subtable_find(s, words, vs_subtable_hash(s, words), version);
+        struct vs_rule *r = vs_subtable_find(s, words, version);
         if (r != NULL && (best == NULL || r->priority > best->priority))
             best = r;
     }
@@ -209,10 +209,10 @@ static bool subtable_has_mask(const struct vs_subtable *s, const struct vs_key *
 static uint32_t mask_hash(const struct vs_key *mask)
 {
     const uint64_t *w = vs_key_cwords(mask);
-    uint64_t h = 0;
+    uint64_t h = vs_hash_secret;
     for (unsigned i = 0; i < VS_KEY_WORDS; i++)
-        h = vs_match_word(h, i, w[i]);
-    return vs_match_end(h);
+        h = vs_mix(h, w[i]);
+    return (uint32_t)h;
 }
 
 static struct vs_subtable *subtable_of(const struct vs_table *t, const struct vs_key *mask, uint32_t hash)

@@ -88,10 +88,10 @@ unsigned vs_table_n_masks(const struct vs_table *t);
 
 static inline uint32_t vs_subtable_hash(const struct vs_subtable *s, const uint64_t *key)
 {
-    uint64_t h = 0;
+    uint64_t h = vs_hash_secret;
     for (unsigned i = 0; i < s->n_words; i++)
-        h = vs_match_word(h, i, key[s->index[i]] & s->mask[i]);
-    return vs_match_end(h);
+        h = vs_mix(h, key[s->index[i]] & s->mask[i]);
+    return (uint32_t)h;
 }
 
 static inline struct vs_bucket *vs_buckets_of(uintptr_t word, uint32_t *mask)
@@ -154,11 +154,20 @@ static inline struct vs_rule *vs_chain_visible(struct vs_rule *r, uint64_t versi
 
 /* As vs_table_lookup, in one subtable. */
 static inline struct vs_rule *vs_subtable_find(const struct vs_subtable *s, const uint64_t *key,
-                                               uint32_t hash, uint64_t version)
+                                               uint64_t version)
 {
     uint32_t mask;
-    const struct vs_bucket *buckets = vs_buckets_of(atomic_load_explicit(&s->buckets, memory_order_acquire),
-                                                    &mask); /* pairs with publish_buckets */
+    const struct vs_bucket *buckets =
+        vs_buckets_of(atomic_load_explicit(&s->buckets, memory_order_acquire), &mask); /* pairs with rehash */
+    if (mask == 0) {
+        unsigned used = ~vs_bucket_hits(buckets, 0) & 0xfff;
+        if ((used & (used - 1)) ==
+            0) { /* one chain at most, as in many a table of a long pipeline: no hash */
+            struct vs_rule *only = used != 0 ? vs_bucket_rule(buckets, (unsigned)__builtin_ctz(used)) : NULL;
+            return only != NULL && vs_rule_same(s, key, only) ? vs_chain_visible(only, version) : NULL;
+        }
+    }
+    uint32_t hash = vs_subtable_hash(s, key);
     uint8_t tag = vs_bucket_tag(hash);
     for (uint32_t n = 0; n <= mask;
          n++) { /* `over` may have stayed everywhere: they came when the buckets were full */

@@ -58,6 +58,11 @@ struct vs_scratch {               /* of one level; by number of the packet in it
     struct vs_draft draft;
 };
 
+struct vs_direct_turns {   /* packets of bridges with a direct look-up (direct.h) */
+    uint32_t asked, known; /* in the cache, of this turn */
+    uint32_t table_first;  /* so many more before the cache is asked again */
+};
+
 struct vs_core {
     struct vs_dp *dp;
     unsigned index;
@@ -71,6 +76,7 @@ struct vs_core {
     struct vs_port *virtual_in; /* control core: stands for a packet-out without an input port */
     struct vs_emc emc;
     struct vs_programs programs;
+    struct vs_direct_turns direct;
     struct vs_punt_ring punt;
     struct vs_packet *rx[VS_BATCH];
     struct vs_packet *packets; /* VS_BATCH of them */

@@ -22,7 +22,7 @@ struct vs_core_stats {
     uint64_t busy_cycles, idle_cycles, asleep_cycles;
     uint64_t iterations, busy_iterations, sleeps;
     uint64_t rx_packets, batches;
-    uint64_t emc_hits, emc_misses; /* a miss walks the pipeline */
+    uint64_t emc_hits, emc_misses; /* not in the cache, or not sought there: found in the tables */
     uint64_t emc_used, emc_size, emc_inserted, emc_evicted;
     uint64_t programs, programs_refused;
     uint64_t tx_packets, tx_batches;

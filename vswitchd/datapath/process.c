@@ -1,5 +1,6 @@
 /* process.c: one batch through parse, mask, cache, walk and programs; see core.h and README.md (life of a packet). */
 #include "core.h"
+#include "direct.h"
 #include "miss.h"
 #include "parse.h"
 #include "trace.h"
@@ -156,7 +157,10 @@ static int run_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_br
         atomic_load_explicit(&b->view, memory_order_acquire); /* pairs with view_publish */
     unsigned forwarded = 0;
     uint32_t ended = make_keys(c, s, b, view, in, pkts, n);
-    find_programs(c, s, b, view, pkts, n, ended);
+    if (VS_UNLIKELY(view->direct) && c->index != 0)
+        vs_direct_find(c, s, b, view, pkts, n, ended);
+    else
+        find_programs(c, s, b, view, pkts, n, ended);
     for (int i = 0, next; i < n; i = next) {
         struct vs_program *program = s->program[i];
         for (next = i + 1; next < n && s->program[next] == program; next++)

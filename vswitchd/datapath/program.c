@@ -124,9 +124,9 @@ static struct vs_program *slot_alloc(struct vs_programs *ps, size_t size)
 
 static uint32_t path_hash(struct vs_rule *const *rules, unsigned n)
 {
-    uint64_t h = n;
+    uint64_t h = vs_hash_secret ^ n;
     for (unsigned i = 0; i < n; i++)
-        h = vs_secret_mix(h, (uint64_t)(uintptr_t)rules[i]);
+        h = vs_mix(h, (uint64_t)(uintptr_t)rules[i]);
     return (uint32_t)h;
 }
 

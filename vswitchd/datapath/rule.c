@@ -10,8 +10,7 @@
 enum { MIN_SHARED = 64 };
 
 struct vs_rule *vs_rule_base;
-uint32_t vs_rule_secret[2 * VS_KEY_WORDS];
-uint64_t vs_rule_multiplier;
+uint64_t vs_hash_secret, vs_hash_multiplier;
 
 static uint32_t n_used = 1; /* numbers ever given; 0 is none */
 static uint32_t first_free; /* linked by `next` */
@@ -25,10 +24,11 @@ static struct {
 __attribute__((constructor)) static void reserve(void)
 {
     size_t size = (size_t)VS_MAX_RULES * sizeof(struct vs_rule);
-    if (getrandom(vs_rule_secret, sizeof vs_rule_secret, 0) < 0 ||
-        getrandom(&vs_rule_multiplier, sizeof vs_rule_multiplier, 0) < 0)
+    uint64_t secret[2];
+    if (getrandom(secret, sizeof secret, 0) != sizeof secret)
         abort(); /* needs neither files nor memory: no kernel of our time refuses */
-    vs_rule_multiplier |= 1;
+    vs_hash_secret = secret[0];
+    vs_hash_multiplier = secret[1] | 1;
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return;
@@ -55,14 +55,14 @@ static bool is_plain(const struct vs_rule_body *body)
 
 static uint32_t hash_body(const struct vs_rule_body *body)
 {
-    uint64_t h = vs_secret_mix(body->metadata, body->metadata_mask);
-    h = vs_secret_mix(h, (uint64_t)body->n_apply << 48 | (uint64_t)body->n_write << 32 |
-                             (uint64_t)(uint16_t)body->goto_table << 16 | body->clear);
+    uint64_t h = vs_mix(vs_mix(vs_hash_secret, body->metadata), body->metadata_mask);
+    h = vs_mix(h, (uint64_t)body->n_apply << 48 | (uint64_t)body->n_write << 32 |
+                      (uint64_t)(uint16_t)body->goto_table << 16 | body->clear);
     for (unsigned i = 0; i < body->n_apply + body->n_write; i++) {
         uint64_t w[sizeof *body->actions / sizeof(uint64_t)];
         memcpy(w, &body->actions[i], sizeof w);
         for (unsigned j = 0; j < sizeof w / sizeof w[0]; j++)
-            h = vs_secret_mix(h, w[j]);
+            h = vs_mix(h, w[j]);
     }
     return (uint32_t)h;
 }
@@ -167,7 +167,7 @@ static void give_number(struct vs_rule *r)
 static bool set_words(struct vs_rule *r, const struct vs_key *value, const struct vs_key *mask)
 {
     const uint64_t *v = vs_key_cwords(value), *m = vs_key_cwords(mask);
-    uint64_t h = 0, *words = r->words;
+    uint64_t h = vs_hash_secret, *words = r->words;
     r->n_words = (uint8_t)__builtin_popcount(vs_key_word_map(mask));
     if (r->n_words > VS_RULE_WORDS) {
         words = malloc(r->n_words * sizeof words[0]);
@@ -178,10 +178,9 @@ static bool set_words(struct vs_rule *r, const struct vs_key *value, const struc
     for (unsigned i = 0, j = 0; i < VS_KEY_WORDS; i++)
         if (m[i] != 0) {
             words[j] = v[i] & m[i];
-            h = vs_match_word(h, j, words[j]);
-            j++;
+            h = vs_mix(h, words[j++]);
         }
-    r->hash = vs_match_end(h);
+    r->hash = (uint32_t)h;
     return true;
 }
 

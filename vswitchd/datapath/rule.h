@@ -78,27 +78,13 @@ static inline const uint64_t *vs_rule_words(const struct vs_rule *r)
     return r->n_words <= VS_RULE_WORDS ? r->words : r->far;
 }
 
-/* Hash of masked words: NH (RFC 4418, 5.2.2) over their halves, then a multiplication; almost universal. The secrets are random for
- * each process: neither senders nor controllers can choose values that share a bucket. */
-extern uint32_t vs_rule_secret[2 * VS_KEY_WORDS];
-extern uint64_t vs_rule_multiplier; /* odd */
+/* Hash of masked words: each is multiplied by a secret to 128 bits that are folded. The secrets are random for each process: neither
+ * senders nor controllers can choose values that share a bucket. */
+extern uint64_t vs_hash_secret, vs_hash_multiplier; /* the second is odd */
 
-static inline uint64_t vs_match_word(uint64_t h, unsigned i, uint64_t word)
+static inline uint64_t vs_mix(uint64_t h, uint64_t word)
 {
-    uint32_t low = (uint32_t)word + vs_rule_secret[2 * i],
-             high = (uint32_t)(word >> 32) + vs_rule_secret[2 * i + 1];
-    return h + (uint64_t)low * high;
-}
-
-static inline uint32_t vs_match_end(uint64_t h)
-{
-    return (uint32_t)((h * vs_rule_multiplier) >> 32);
-}
-
-/* For keys of any length: mix one more word in. */
-static inline uint64_t vs_secret_mix(uint64_t h, uint64_t word)
-{
-    unsigned __int128 product = (unsigned __int128)(h ^ word ^ vs_rule_secret[0]) * vs_rule_multiplier;
+    unsigned __int128 product = (unsigned __int128)(h ^ word) * vs_hash_multiplier;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
