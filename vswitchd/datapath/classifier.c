@@ -69,7 +69,7 @@ static void place(struct vs_bucket *buckets, uint32_t mask, const struct vs_rule
             continue;
         }
         unsigned way = (unsigned)__builtin_ctz(free_ways);
-        __atomic_store_n(&b->rule[way], vs_rule_number(r), __ATOMIC_RELAXED);
+        __atomic_store_n(&b->rule[way], vs_rule_number(r), __ATOMIC_RELEASE); /* pairs with vs_bucket_rule */
         /* The number is seen before the tag is: pairs with vs_bucket_hits. */
         __atomic_store_n(&b->tag[way], vs_bucket_tag(r->hash), __ATOMIC_RELEASE);
         return;

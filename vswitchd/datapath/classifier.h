@@ -106,7 +106,7 @@ static inline uint8_t vs_bucket_tag(uint32_t hash)
     return tag != 0 ? tag : 1;
 }
 
-/* Bit i is set when way i has the tag. Acquire: the rule's number and the rule are seen. Pairs with vs_table_insert. */
+/* Bit i is set when way i has the tag. Acquire: the rule's number is seen. Pairs with place. */
 static inline unsigned vs_bucket_hits(const struct vs_bucket *b, uint8_t tag)
 {
     const uint64_t *w = (const uint64_t *)(const void *)b->tag;
@@ -126,7 +126,8 @@ static inline unsigned vs_bucket_hits(const struct vs_bucket *b, uint8_t tag)
 
 static inline struct vs_rule *vs_bucket_rule(const struct vs_bucket *b, unsigned way)
 {
-    return vs_rule_at(__atomic_load_n(&b->rule[way], __ATOMIC_RELAXED));
+    /* Acquire: the way may be another rule's by now. Pairs with place and link_rule. */
+    return vs_rule_at(__atomic_load_n(&b->rule[way], __ATOMIC_ACQUIRE));
 }
 
 static inline bool vs_rule_same(const struct vs_subtable *s, const uint64_t *key, const struct vs_rule *r)
