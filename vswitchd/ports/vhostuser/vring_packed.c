@@ -133,6 +133,10 @@ unsigned vs_packed_ahead(struct vs_vring *r, unsigned most, bool fresh)
     uint16_t end = (uint16_t)(r->last_avail + most);
     r->ahead_end = r->direction != 0 ? look(r, pos, end, &r->ahead_slot, true)
                                      : look(r, pos, end, &r->ahead_slot, false);
+    if (!fresh && (uint16_t)(r->ahead_end - r->last_avail) ==
+                      VS_BATCH) /* the slots behind may be ready, too; they will be written */
+        for (unsigned i = 0; i < VS_BATCH; i += VS_CACHE_LINE / sizeof(struct vs_packed_desc))
+            VS_PREFETCH_W(at(r, vs_slot_add(r, r->ahead_slot, VS_MIN(i, r->size))));
     return (uint16_t)(r->ahead_end - r->last_avail);
 }
 

@@ -65,6 +65,23 @@ VS_ALWAYS_INLINE uint16_t look(struct vs_vring *r, uint16_t pos, uint16_t end, b
     return pos;
 }
 
+/* Send for what the batch behind the one that is kept will need: its descriptors, which drivers mostly hand out in a row, as far as they are known to be
+ * ready (the others the driver is about to write); and for the used elements of the batch that is kept, but for those that may
+ * share a line with elements that the driver is reading. */
+static void send_for(struct vs_vring *r)
+{
+    uint16_t end = r->ahead_end;
+    unsigned ready = VS_MIN((unsigned)(uint16_t)(r->avail_seen - end), (unsigned)VS_BATCH);
+    uint32_t next = r->ahead[(uint16_t)(end - 1) % VS_BATCH].id + 1u;
+    for (unsigned i = 0; i < ready; i += VS_CACHE_LINE / sizeof(struct vs_desc))
+        VS_PREFETCH(&r->desc[(next + i) & r->mask]);
+    if (r->in_order && r->direction == 0)
+        return;
+    uint16_t pos = (uint16_t)(r->last_avail + VS_CACHE_LINE / sizeof(struct vs_used_elem));
+    for (; (int16_t)(end - pos) > 0; pos = (uint16_t)(pos + VS_CACHE_LINE / sizeof(struct vs_used_elem)))
+        VS_PREFETCH_W(&r->used->ring[pos & r->mask]);
+}
+
 unsigned vs_split_ahead(struct vs_vring *r, unsigned most, bool fresh)
 {
     uint16_t pos = r->ahead_end, known = (uint16_t)(pos - r->last_avail);
@@ -73,6 +90,8 @@ unsigned vs_split_ahead(struct vs_vring *r, unsigned most, bool fresh)
     unsigned ready = ready_from(r, pos, fresh ? most - known : 0);
     uint16_t end = (uint16_t)(pos + VS_MIN(ready, most - known));
     r->ahead_end = r->direction != 0 ? look(r, pos, end, true) : look(r, pos, end, false);
+    if (!fresh)
+        send_for(r);
     return (uint16_t)(r->ahead_end - r->last_avail);
 }
 
