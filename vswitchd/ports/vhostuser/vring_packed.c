@@ -123,6 +123,15 @@ VS_ALWAYS_INLINE uint16_t look(struct vs_vring *r, uint16_t pos, uint16_t end, u
     return pos;
 }
 
+/* When a whole batch is kept, the slots behind it are probably ready, too, and will be written when their turn comes: send for them now. */
+static void send_for(const struct vs_vring *r)
+{
+    if ((uint16_t)(r->ahead_end - r->last_avail) != VS_BATCH || r->size < 2 * VS_BATCH)
+        return;
+    for (unsigned i = 0; i < VS_BATCH; i += VS_CACHE_LINE / sizeof(struct vs_packed_desc))
+        VS_PREFETCH_W(at(r, vs_slot_add(r, r->ahead_slot, i)));
+}
+
 unsigned vs_packed_ahead(struct vs_vring *r, unsigned most, bool fresh)
 {
     uint16_t pos = r->ahead_end, known = (uint16_t)(pos - r->last_avail);
@@ -133,10 +142,8 @@ unsigned vs_packed_ahead(struct vs_vring *r, unsigned most, bool fresh)
     uint16_t end = (uint16_t)(r->last_avail + most);
     r->ahead_end = r->direction != 0 ? look(r, pos, end, &r->ahead_slot, true)
                                      : look(r, pos, end, &r->ahead_slot, false);
-    if (!fresh && (uint16_t)(r->ahead_end - r->last_avail) ==
-                      VS_BATCH) /* the slots behind may be ready, too; they will be written */
-        for (unsigned i = 0; i < VS_BATCH; i += VS_CACHE_LINE / sizeof(struct vs_packed_desc))
-            VS_PREFETCH_W(at(r, vs_slot_add(r, r->ahead_slot, VS_MIN(i, r->size))));
+    if (!fresh)
+        send_for(r);
     return (uint16_t)(r->ahead_end - r->last_avail);
 }
 
