@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,10 @@ from vswitchd.ofproto.oxm import FieldMatch, Match, from_wire_order
 from vswitchd.ofproto.structures import Bucket, DropBand, DscpRemarkBand
 
 FRAMES = [bytes(packet) for packet in ZOO.values()]
-SETS = [act.SetField(BY_NAME[name], 1) for name in ("udp_dst", "ipv4_dst", "eth_src", "mpls_label")]
+SETS = [
+    act.SetField(BY_NAME[name], 1)
+    for name in ("udp_dst", "ipv4_dst", "eth_src", "mpls_label", "ip_dscp", "nw_ttl", "vlan_pcp")
+]
 SETS.append(act.SetField(BY_NAME["vlan_vid"], 0x1003))
 LISTS = [(act.Output(port),) for port in (1, 2, 0, 0xFFFFFFFD)] + [(act.Group(1),), (act.Group(2),), ()]
 LISTS += [(one, act.Output(2)) for one in (*SETS, act.PopVlan(), act.DecNwTtl(), act.PushVlan(0x8100))]
@@ -59,7 +63,8 @@ class World:
 
     def state(self):
         store = self.agent.flows
-        found = {key: (e.cookie, e.flags, e.idle, e.hard, e.created, e.used, e.timer, e.program, e.reason, e.packets)
+        found = {key: (e.cookie, e.flags, e.idle, e.hard, e.created, e.used, e.timer, e.program.whole,
+                       e.program.outputs, e.reason, e.packets)
                  for key, e in self.entries().items()}  # fmt: skip
         users = [{n: {(e.table, e.shape, e.key) for e in all_} for n, all_ in kind.items()}
                  for kind in (store.group_users, store.meter_users)]  # fmt: skip
@@ -136,6 +141,16 @@ def instructions(r):
     return (*found, *(one for one in more if r.random() < 0.12))
 
 
+def rewritten(r, item):
+    """The same instruction, whose set-fields set other values."""
+    if not isinstance(item, ins.ApplyActions | ins.WriteActions):
+        return item
+    return item.__class__(tuple(
+        replace(a, value=r.getrandbits(a.field.bits)) if isinstance(a, act.SetField) and r.random() < 0.8 else a
+        for a in item.actions
+    ))  # fmt: skip
+
+
 def request(r, kinds):
     chance = r.random()
     if chance < 0.02:
@@ -146,6 +161,7 @@ def request(r, kinds):
         bands = (r.choice((DropBand(5), DscpRemarkBand(5))),)
         return encode(m.MeterMod(r.choice((0, 1, 2)), 1, 1, bands), 2)
     entries, table, flags, todo, command = r.choice(kinds)
+    todo = tuple(rewritten(r, one) for one in todo)
     if r.random() < 0.1:
         todo, flags, command, table = (
             instructions(r),

@@ -94,6 +94,11 @@ class Program:
     """Has an action that asks something of the packet: check it against the match."""
 
     @property
+    def whole(self) -> Program:
+        """Itself: what `Rewritten.whole` is for entries whose program is one."""
+        return self
+
+    @property
     def uses(self) -> bool:
         """Whether it needs a group or a meter."""
         return bool(self.groups) or self.meter is not None

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPMPF
 from vswitchd.ofproto.dialect import express, is_legacy
+from vswitchd.ofproto.flow_program import Rewritten
 from vswitchd.ofproto.instructions import INSTRUCTIONS
 from vswitchd.ofproto.match10 import nearest10
 from vswitchd.ofproto.messages10 import FLOW_STATS
@@ -59,12 +60,7 @@ def _message(chunks: list[bytes], xid: int, flags: int, version: int) -> bytes:
 
 
 def _flow(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
-    program = entry.program
-    done = _programs.get(program)
-    if done is None:
-        done = INSTRUCTIONS.write(express(program.instructions, OFP_VERSION_13, entry.match), OFP_VERSION_13)
-        if not is_legacy(program.instructions):  # how those are said hangs on the match
-            _programs[program] = done
+    done = _instructions(entry)
     match = entry.shape.encode(entry.key)
     counters = flows.counters(entry)
     sec, nsec = duration(now - entry.created)
@@ -73,6 +69,18 @@ def _flow(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
         entry.flags, entry.cookie, counters.packets, counters.bytes,
     )  # fmt: skip
     return head + match + done
+
+
+def _instructions(entry: FlowEntry) -> bytes:
+    program = entry.program
+    if isinstance(program, Rewritten):
+        return program.wire
+    done = _programs.get(program)
+    if done is None:
+        done = INSTRUCTIONS.write(express(program.instructions, OFP_VERSION_13, entry.match), OFP_VERSION_13)
+        if not is_legacy(program.instructions):  # how those are said hangs on the match
+            _programs[program] = done
+    return done
 
 
 def _flow10(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:

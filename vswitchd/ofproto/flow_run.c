@@ -7,11 +7,12 @@
 enum { HEADER = 8, LENGTH_AT = 2, MIN_BUCKETS = 64 };
 
 struct program {
-    struct program *next; /* in its bucket */
+    struct program *next; /* in its bucket, or in the list of those with edits */
     uint64_t hash;
-    const uint8_t *tail;
+    const uint8_t *tail, *mask; /* n bytes each */
     struct vs_action *actions;
-    uint32_t n, number;
+    const struct vs_run_edit *edits;
+    uint32_t n, n_edits, number;
     uint16_t kind;
     struct vs_rule_spec spec;
 };
@@ -32,6 +33,7 @@ struct vs_flow_run {
     struct template *template[VS_RUN_TEMPLATES];
     struct program **bucket;
     uint32_t n_buckets, n_programs;
+    struct program *edited;
 };
 
 /* ---- what is known ------------------------------------------------------------------------------------------------- */
@@ -52,19 +54,24 @@ vs_flow_run *vs_flow_run_new(vs_bridge *bridge, const struct vs_run_places *plac
     return run;
 }
 
+static void free_programs(struct program **list)
+{
+    for (struct program *p = *list, *next; p != NULL; p = next) {
+        next = p->next;
+        free(p);
+    }
+    *list = NULL;
+}
+
 void vs_flow_run_clear(vs_flow_run *run)
 {
     for (unsigned i = 0; i < run->n_templates; i++) {
         free(run->template[i]->mask);
         free(run->template[i]);
     }
-    for (uint32_t i = 0; i < run->n_buckets; i++) {
-        for (struct program *p = run->bucket[i], *next; p != NULL; p = next) {
-            next = p->next;
-            free(p);
-        }
-        run->bucket[i] = NULL;
-    }
+    for (uint32_t i = 0; i < run->n_buckets; i++)
+        free_programs(&run->bucket[i]);
+    free_programs(&run->edited);
     run->n_templates = run->n_programs = 0;
 }
 
@@ -82,7 +89,22 @@ static bool slots_valid(const struct vs_run_slot *slots, uint32_t n_slots, uint3
         const struct vs_run_slot *s = &slots[i];
         if (s->size == 0 || s->size > 16 || s->from + s->size > head || s->packed_end < s->size ||
             s->packed_end > VS_RUN_KEY - 2 || s->key_end < s->size || s->key_end > sizeof(struct vs_key) ||
-            (s->shift != 0 && (s->size > 4 || s->shift > 31 || s->key_end < 8)))
+            (s->shift != 0 && (s->size > 4 || s->shift > 31)))
+            return false;
+    }
+    return true;
+}
+
+static bool edits_valid(const struct vs_run_edit *edits, uint32_t n_edits, uint32_t n_tail,
+                        const struct vs_action *actions, size_t n_actions)
+{
+    if (n_edits > 0 && n_actions > VS_RUN_ACTIONS)
+        return false;
+    for (uint32_t i = 0; i < n_edits; i++) {
+        const struct vs_run_edit *e = &edits[i];
+        if (e->size == 0 || e->size > e->end || e->end > sizeof actions->value ||
+            e->from + e->size > n_tail || (e->shift != 0 && (e->size > 4 || e->shift > 31)) ||
+            e->action >= n_actions || actions[e->action].type != VS_ACT_SET_FIELD)
             return false;
     }
     return true;
@@ -149,44 +171,56 @@ static void rehash(struct vs_flow_run *run)
     run->n_buckets = n;
 }
 
-int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, uint32_t n, uint32_t program,
-                        const struct vs_rule_spec *spec, const struct vs_action *actions)
+static void *append(uint8_t **to, const void *from, size_t size)
 {
-    if (kind < 0 || (unsigned)kind >= run->n_templates || n % 8 != 0 || n > VS_RUN_TAIL)
-        return -EINVAL;
+    uint8_t *own = *to;
+    if (size > 0)
+        memcpy(own, from, size);
+    *to += size;
+    return own;
+}
+
+int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, const uint8_t *mask, uint32_t n,
+                        uint32_t program, const struct vs_rule_spec *spec, const struct vs_action *actions,
+                        const struct vs_run_edit *edits, uint32_t n_edits)
+{
     size_t n_actions = (size_t)spec->n_apply + spec->n_write;
-    struct program *p = calloc(1, sizeof *p + n_actions * sizeof *actions + n);
+    if (kind < 0 || (unsigned)kind >= run->n_templates || n % 8 != 0 || n > VS_RUN_TAIL ||
+        !edits_valid(edits, n_edits, n, actions, n_actions))
+        return -EINVAL;
+    struct program *p = calloc(1, sizeof *p + n_actions * sizeof *actions + n_edits * sizeof *edits + 2 * n);
     if (p == NULL)
         return -ENOMEM;
-    p->actions = (struct vs_action *)(void *)(p + 1);
-    uint8_t *own = (uint8_t *)(p->actions + n_actions);
-    if (n_actions > 0)
-        memcpy(p->actions, actions, n_actions * sizeof *actions);
-    if (n > 0)
-        memcpy(own, tail, n);
-    p->tail = own;
+    uint8_t *own = (uint8_t *)(p + 1);
+    p->actions = append(&own, actions, n_actions * sizeof *actions);
+    p->edits = append(&own, edits, n_edits * sizeof *edits);
+    p->tail = append(&own, tail, n);
+    p->mask = append(&own, mask, n_edits > 0 ? n : 0);
     p->n = n;
+    p->n_edits = n_edits;
     p->number = program;
     p->kind = (uint16_t)kind;
     p->spec = *spec;
     p->hash = hash_tail(tail, n, (unsigned)kind);
-    if (run->n_programs++ >= run->n_buckets)
+    if (n_edits == 0 && run->n_programs++ >= run->n_buckets)
         rehash(run);
-    p->next = run->bucket[p->hash % run->n_buckets];
-    run->bucket[p->hash % run->n_buckets] = p;
+    struct program **at = n_edits > 0 ? &run->edited : &run->bucket[p->hash % run->n_buckets];
+    p->next = *at;
+    *at = p;
     return 0;
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------ */
 
-static bool looks_like(const struct template *t, const uint8_t *msg)
+/* `n` is a multiple of 8. */
+static bool looks_like(const uint8_t *data, const uint8_t *mask, const uint8_t *want, uint32_t n)
 {
-    for (uint32_t i = 0; i < t->n; i += 8) {
-        uint64_t word, mask, want;
-        memcpy(&word, msg + i, 8);
-        memcpy(&mask, t->mask + i, 8);
-        memcpy(&want, t->head + i, 8);
-        if ((word & mask) != want)
+    for (uint32_t i = 0; i < n; i += 8) {
+        uint64_t d, m, w;
+        memcpy(&d, data + i, 8);
+        memcpy(&m, mask + i, 8);
+        memcpy(&w, want + i, 8);
+        if ((d & m) != w)
             return false;
     }
     return true;
@@ -199,7 +233,7 @@ static const struct template *find_template(struct vs_flow_run *run, const uint8
     for (unsigned i = 0; i < run->n_templates; i++) {
         unsigned at = run->order[i];
         const struct template *t = run->template[at];
-        if (t->n > length || !looks_like(t, msg))
+        if (t->n > length || !looks_like(msg, t->mask, t->head, t->n))
             continue;
         if (i > 0) {
             memmove(&run->order[1], &run->order[0], i * sizeof run->order[0]);
@@ -220,6 +254,9 @@ static const struct program *find_program(const struct vs_flow_run *run, const u
     for (const struct program *p = run->bucket[hash % run->n_buckets]; p != NULL; p = p->next)
         if (p->hash == hash && p->kind == kind && p->n == n && memcmp(p->tail, tail, n) == 0)
             return p;
+    for (const struct program *p = run->edited; p != NULL; p = p->next)
+        if (p->kind == kind && p->n == n && looks_like(tail, p->mask, p->tail, n))
+            return p;
     return NULL;
 }
 
@@ -231,14 +268,19 @@ static uint32_t message_length(const uint8_t *data, size_t len)
     return length < HEADER || length > len ? 0 : length;
 }
 
-/* Several fields may share a byte of the key: bits are added. */
-static void put_shifted(uint8_t *end, const uint8_t *from, unsigned size, unsigned shift)
+/* Put a value so that it ends at `end` of what is behind `to`. Several fields may share a byte: bits are added. */
+static void put(uint8_t *to, unsigned end, const uint8_t *from, unsigned size, unsigned shift)
 {
+    if (shift == 0) {
+        for (unsigned i = 0; i < size; i++)
+            to[end - size + i] |= from[i];
+        return;
+    }
     uint64_t value = 0;
     for (unsigned i = 0; i < size; i++)
         value = value << 8 | from[i];
-    for (value <<= shift; value != 0; value >>= 8)
-        *--end |= (uint8_t)value;
+    for (value <<= shift; value != 0 && end > 0; value >>= 8)
+        to[--end] |= (uint8_t)value;
 }
 
 static void gather(const struct template *t, const uint8_t *msg, struct vs_key *key, uint8_t *packed)
@@ -246,11 +288,7 @@ static void gather(const struct template *t, const uint8_t *msg, struct vs_key *
     for (uint32_t i = 0; i < t->n_slots; i++) {
         const struct vs_run_slot *s = &t->slot[i];
         memcpy(packed + s->packed_end - s->size, msg + s->from, s->size);
-        if (s->shift == 0)
-            for (unsigned j = 0; j < s->size; j++)
-                ((uint8_t *)key)[s->key_end - s->size + j] |= msg[s->from + j];
-        else
-            put_shifted((uint8_t *)key + s->key_end, msg + s->from, s->size, s->shift);
+        put((uint8_t *)key, s->key_end, msg + s->from, s->size, s->shift);
     }
 }
 
@@ -259,6 +297,22 @@ int vs_flow_run_kind(vs_flow_run *run, const uint8_t *data, size_t len)
     unsigned kind;
     uint32_t length = message_length(data, len);
     return length != 0 && find_template(run, data, length, &kind) != NULL ? (int)kind : -1;
+}
+
+static uint64_t add_rule(struct vs_flow_run *run, const struct template *t, const struct program *p,
+                         const uint8_t *tail, const struct vs_rule_spec *spec, const struct vs_key *key)
+{
+    struct vs_action actions[VS_RUN_ACTIONS];
+    if (p->n_edits == 0)
+        return vs_bridge_rule_add(run->bridge, spec, key, &t->key_mask, p->actions);
+    memcpy(actions, p->actions, (spec->n_apply + spec->n_write) * sizeof actions[0]);
+    for (uint32_t i = 0; i < p->n_edits; i++) {
+        const struct vs_run_edit *e = &p->edits[i];
+        struct vs_action *a = &actions[e->action];
+        memset(a->value, 0, sizeof a->value);
+        put(a->value, e->end, tail + e->from, e->size, e->shift);
+    }
+    return vs_bridge_rule_add(run->bridge, spec, key, &t->key_mask, actions);
 }
 
 /* One message of a known kind; false: a rule could not be made. */
@@ -282,7 +336,7 @@ static bool take(struct vs_flow_run *run, const struct template *t, const struct
     struct vs_rule_spec spec = p->spec;
     spec.priority = vs_get_be16(msg + at->priority);
     spec.cookie = to->cookie;
-    to->rule = vs_bridge_rule_add(run->bridge, &spec, &key, &t->key_mask, p->actions);
+    to->rule = add_rule(run, t, p, msg + t->n, &spec, &key);
     return to->rule != 0;
 }
 
@@ -299,6 +353,8 @@ uint32_t vs_flow_run_take(vs_flow_run *run, const uint8_t *data, size_t len, str
         const struct program *p = t == NULL ? NULL : find_program(run, msg + t->n, length - t->n, kind);
         if (p == NULL || !take(run, t, p, msg, &to[n]))
             break;
+        to[n].tail = (uint32_t)(at + t->n);
+        to[n].n_tail = (uint16_t)p->n;
         at += length;
         n++;
     }

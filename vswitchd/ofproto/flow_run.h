@@ -4,8 +4,9 @@
  * there is (messages.py, fields.py), and makes a template of it: for each byte of its head (up to the end of the match)
  * the bits that every message of this kind must have, and where the values stand that may differ. A message whose head has
  * these bits needs no further check: bits that must be zero, prerequisites, masks, commands and flags are all among them. What
- * follows the head (the instructions) is compared whole with what Python compiled for this template before: a program. So a
- * message is either of a known kind to the last bit that counts, or it ends the run and goes through Python.
+ * follows the head (the instructions) is compared with what Python compiled for this template before, a program: whole, or, where
+ * fields are set, all but their values, which are put into the compiled actions. So a message is either of a known kind to
+ * the last bit that counts, or it ends the run and goes through Python.
  *
  * Values are gathered twice: into the key of the datapath, and into a big-endian number, priority last, that is the key of
  * the flow entry in Python (match_shape.py).
@@ -26,6 +27,7 @@ enum {
     VS_RUN_SLOTS = 32,
     VS_RUN_HEAD = 1024,
     VS_RUN_TAIL = 4096,
+    VS_RUN_ACTIONS = 160,
 };
 
 /* One value: `size` bytes at `from` of the message, shifted left by `shift` bits, end at `key_end` of struct vs_key; and, not
@@ -33,6 +35,12 @@ enum {
 struct vs_run_slot {
     uint16_t from, key_end, packed_end;
     uint8_t size, shift;
+};
+
+/* A value that a program sets: `size` bytes at `from` of the tail, shifted, end at `end` of the value of an action. */
+struct vs_run_edit {
+    uint16_t from, action;
+    uint8_t size, shift, end;
 };
 
 /* Where the fixed part of a flow-mod has what may differ: bytes into the message. */
@@ -45,7 +53,9 @@ struct vs_run_flow {
     uint64_t cookie;
     uint32_t program;
     uint16_t kind; /* number of the template */
-    uint16_t idle, hard, pad[3];
+    uint16_t idle, hard;
+    uint16_t n_tail; /* bytes behind the head, whose place is `tail` bytes into the data */
+    uint32_t tail;
     uint8_t key[VS_RUN_KEY];
 };
 VS_ASSERT_SIZE(struct vs_run_flow, 120);
@@ -59,9 +69,11 @@ void vs_flow_run_clear(vs_flow_run *run); /* forget all templates and programs *
 int vs_flow_run_template(vs_flow_run *run, const uint8_t *mask, const uint8_t *head, uint32_t n,
                          const struct vs_run_slot *slots, uint32_t n_slots, const struct vs_key *key_mask,
                          int adds);
-/* A program of a template: the bytes behind the head, and the rule that they make but for priority and cookie. 0 or -errno. */
-int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, uint32_t n, uint32_t program,
-                        const struct vs_rule_spec *spec, const struct vs_action *actions);
+/* A program of a template: the bytes behind the head (where there are edits: those bits of them that `mask` has), and the rule
+ * that they make but for priority, cookie and the edits. 0 or -errno. */
+int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, const uint8_t *mask, uint32_t n,
+                        uint32_t program, const struct vs_rule_spec *spec, const struct vs_action *actions,
+                        const struct vs_run_edit *edits, uint32_t n_edits);
 /* The template of the first message, or -1. */
 int vs_flow_run_kind(vs_flow_run *run, const uint8_t *data, size_t len);
 /* Take up to `max` messages from the beginning of `data`, staging their rules. Returns how many; `used` bytes are done. */

@@ -15,9 +15,9 @@ from vswitchd.datapath.action import pack as pack_actions
 from vswitchd.datapath.bridge import fill_spec
 from vswitchd.datapath.core import ffi, lib, no_memory
 from vswitchd.ofproto.constants import OFPRR
-from vswitchd.ofproto.flow_program import apply_of, program_of
+from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
 from vswitchd.ofproto.flow_table import FlowEntry, SubTable
-from vswitchd.ofproto.flow_template import PLACES, Template, has_kind, template_of
+from vswitchd.ofproto.flow_template import PLACES, Edit, Template, edits_of, has_kind, template_of
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.compile import Program
@@ -28,7 +28,8 @@ MOST = 256
 """Messages of one run."""
 _PROGRAMS = 4096
 """Programs that are known at a time, over all kinds."""
-_FLOW = struct.Struct(f"=QQIHHH6x{lib.VS_RUN_KEY}s")
+_LATELY = 256
+_FLOW = struct.Struct(f"=QQIHHHHI{lib.VS_RUN_KEY}s")
 assert _FLOW.size == ffi.sizeof("struct vs_run_flow")
 
 
@@ -47,6 +48,9 @@ class FlowRun:
         self._store = store
         self._kinds: list[Template] = []
         self._programs: list[Program | None] = []
+        self._edited: set[int] = set()
+        """The numbers of those whose set-fields are each flow's own."""
+        self._lately: dict[tuple[Program, bytes], Rewritten] = {}
         self._stamp = self._stamp_now()
         self._flows = ffi.new("struct vs_run_flow[]", MOST)
         self._used = ffi.new("size_t *")
@@ -62,7 +66,7 @@ class FlowRun:
         with ffi.from_buffer("uint8_t[]", data) as view:
             n = lib.vs_flow_run_take(self._run, view, len(data), self._flows, most, self._used)
         if n:
-            self._enter(ffi.buffer(self._flows, n * _FLOW.size))
+            self._enter(data, ffi.buffer(self._flows, n * _FLOW.size))
         return int(self._used[0])
 
     def learn(self, data: bytes, mod: FlowMod) -> None:
@@ -96,7 +100,8 @@ class FlowRun:
         return number
 
     def _add_program(self, number: int, tail: bytes, mod: FlowMod) -> None:
-        kind, store, program, actions = self._kinds[number], self._store, None, b""
+        kind, store, program, actions, mask = self._kinds[number], self._store, None, b"", tail
+        edits: tuple[Edit, ...] = ()
         spec = ffi.new("struct vs_rule_spec *")
         if kind.adds:
             program = program_of(mod, store.pipeline, store.groups, store.meters)
@@ -106,19 +111,27 @@ class FlowRun:
                 RuleSpec(kind.table, 0, (), 0, apply, write, program.clear, program.metadata, program.goto),
             )
             actions = pack_actions(apply + write)
+            mask, edits = edits_of(tail, mod.instructions, len(apply) - len(program.apply))
+        fixed = bytes(a & b for a, b in zip(tail, mask, strict=True)) if edits else tail
+        places = ffi.new("struct vs_run_edit[]", len(edits))
+        for to, edit in zip(places, edits, strict=True):
+            to.action, to.size, to.shift, to.end = edit.action, edit.size, edit.shift, edit.end
+            setattr(to, "from", edit.at)
         done = lib.vs_flow_run_program(
-            self._run, number, tail, len(tail), len(self._programs), spec,
-            ffi.from_buffer("struct vs_action[]", actions),
+            self._run, number, fixed, mask, len(tail), len(self._programs), spec,
+            ffi.from_buffer("struct vs_action[]", actions), places, len(edits),
         )  # fmt: skip
         if done == 0:
             self._programs.append(program)
+            if edits:
+                self._edited.add(len(self._programs) - 1)
 
-    def _enter(self, flows: Any) -> None:
+    def _enter(self, data: bytearray, flows: Any) -> None:
         """Make the entries of rules that are staged, and remove those that are to go; in their order."""
         store, programs, kinds = self._store, self._programs, self._kinds
         now = store.clock()
         subs: dict[int, SubTable] = {}
-        for rule, cookie, number, kind_number, idle, hard, packed in _FLOW.iter_unpack(flows):
+        for rule, cookie, number, kind_number, idle, hard, n_tail, tail, packed in _FLOW.iter_unpack(flows):
             kind = kinds[kind_number]
             sub = subs.get(kind_number)
             if sub is None:
@@ -130,10 +143,25 @@ class FlowRun:
                 if found is not None:
                     store.delete(found, OFPRR.DELETE)
                 continue
-            entry = FlowEntry(kind.table, kind.shape, key, program, now)
+            own = (
+                program
+                if number not in self._edited
+                else self._rewritten(program, data[tail : tail + n_tail])
+            )
+            entry = FlowEntry(kind.table, kind.shape, key, own, now)
             entry.rule, entry.cookie, entry.flags = rule, cookie, kind.flags
             entry.idle, entry.hard = idle, hard
             store.enter(sub, entry, reset=kind.reset)
+
+    def _rewritten(self, base: Program, wire: bytearray) -> Rewritten:
+        """Return the program that differs from `base` in what it sets; the same one for the same bytes, lately."""
+        key = (base, bytes(wire))
+        found = self._lately.get(key)
+        if found is None:
+            if len(self._lately) == _LATELY:
+                self._lately.clear()
+            found = self._lately[key] = Rewritten(*key)
+        return found
 
     def _stamp_now(self) -> tuple[object, int, int]:
         store = self._store
@@ -143,4 +171,6 @@ class FlowRun:
         lib.vs_flow_run_clear(self._run)
         self._kinds.clear()
         self._programs.clear()
+        self._edited.clear()
+        self._lately.clear()
         self._stamp = self._stamp_now()

@@ -18,7 +18,7 @@ from vswitchd.ofproto.compile import Program, compile_instructions, dp_match
 from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPRR, OFPTT_ALL
 from vswitchd.ofproto.errors import OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
-from vswitchd.ofproto.flow_program import apply_of, program_of
+from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
 from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
 from vswitchd.ofproto.flow_users import FlowUsers, users_of
 from vswitchd.ofproto.match_shape import PRIORITY_MASK, pack
@@ -194,7 +194,7 @@ class FlowStore:
         for done, entry in enumerate(users_of(self.meter_users, meter), 1):
             sub = self.tables.subtable(entry.table, entry.shape)
             try:
-                rule = self._add_rule(sub, entry.table, entry.key, entry.program, entry.cookie)
+                rule = self._add_rule(sub, entry.table, entry.key, entry.program.whole, entry.cookie)
             except (
                 OFError
             ) as error:  # the old rule stays, and meters; later tables do not see what it remarks
@@ -289,7 +289,7 @@ class FlowStore:
         rule = self._add_rule(sub, entry.table, entry.key, program, entry.cookie)
         self._swap(entry, program, rule, reset=reset)
 
-    def _swap(self, entry: FlowEntry, program: Program, rule: int, *, reset: bool) -> None:
+    def _swap(self, entry: FlowEntry, program: Program | Rewritten, rule: int, *, reset: bool) -> None:
         old = entry.rule
         self._remember(entry)
         entry.rule = rule

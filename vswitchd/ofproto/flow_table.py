@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vswitchd.ofproto.compile import Program, compile_shape
 from vswitchd.ofproto.constants import OFPFF, OFPG, OFPP, OFPTT_ALL, OFPTT_MAX
+from vswitchd.ofproto.flow_program import Rewritten
 from vswitchd.ofproto.match_shape import PRIORITY_BITS, PRIORITY_MASK, Shape, common, loose
 from vswitchd.ofproto.oxm import Match
 
@@ -36,7 +37,9 @@ class FlowEntry:
         "reason", "rule", "shape", "table", "timer", "used",
     )  # fmt: skip
 
-    def __init__(self, table: int, shape: Shape, key: int, program: Program, created: float) -> None:
+    def __init__(
+        self, table: int, shape: Shape, key: int, program: Program | Rewritten, created: float
+    ) -> None:
         self.table = table
         self.shape = shape
         self.key = key

@@ -7,13 +7,14 @@ messages.py and fields.py; nothing about the wire is said here. Thread: control.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from vswitchd.datapath.action import FIELDS as KEY_FIELDS
-from vswitchd.datapath.action import pack_match
+from vswitchd.datapath.action import FieldInfo, pack_match
 from vswitchd.datapath.core import lib
-from vswitchd.ofproto.compile import KEY_FIELD, compile_shape
+from vswitchd.ofproto.actions import Action, SetField
+from vswitchd.ofproto.compile import KEY_FIELD, compile_actions, compile_shape
 from vswitchd.ofproto.constants import (
     OFP_HEADER_LEN,
     OFP_NO_BUFFER,
@@ -27,6 +28,7 @@ from vswitchd.ofproto.constants import (
 )
 from vswitchd.ofproto.errors import OFPBRC
 from vswitchd.ofproto.fields import BY_NAME, FIELDS, Field
+from vswitchd.ofproto.instructions import INSTRUCTIONS, ApplyActions, Instruction, WriteActions
 from vswitchd.ofproto.match_shape import Shape, pack
 from vswitchd.ofproto.messages import FlowMod
 from vswitchd.ofproto.oxm import value_places
@@ -128,3 +130,67 @@ def template_of(data: bytes, mod: FlowMod) -> Template:
         mod.table_id, shape, mod.command == OFPFC.ADD, mod.flags, bytes(mask), head, tuple(slots),
         pack_match(fields)[1],
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A value that an action sets: offset in the instructions, index of the compiled action, size, shift, end in its value."""
+
+    at: int
+    action: int
+    size: int
+    shift: int
+    end: int
+
+
+def edits_of(
+    tail: bytes, instructions: tuple[Instruction, ...], before: int
+) -> tuple[bytes, tuple[Edit, ...]]:
+    """Find which bits of the instructions are values of set-field actions, and where each goes in the compiled actions.
+
+    `before`: how many compiled actions stand before those of apply-actions. Returns the mask of all other bits. None at all if
+    `tail` is not just what the codec writes. Where a value lies is seen from what the codec writes for two values.
+    """
+    mask = int.from_bytes(b"\xff" * len(tail), "big")
+    found: list[Edit] = []
+    if tail == INSTRUCTIONS.write(instructions, OFP_VERSION_13):
+        first = {ApplyActions: before, WriteActions: before + sum(_n_apply(item) for item in instructions)}
+        for number, item in enumerate(instructions):
+            if not isinstance(item, ApplyActions | WriteActions):
+                continue
+            for index, action in enumerate(item.actions):
+                info = _set_whole(action)
+                if info is None or not isinstance(action, SetField):
+                    continue
+                free = action.field.all_ones & ~_DECIDING.get(action.field, 0)
+                none, ones = (
+                    _with(instructions, number, index, replace(action, value=value))
+                    for value in (action.value & ~free, action.value | free)
+                )
+                bits = int.from_bytes(none, "big") ^ int.from_bytes(ones, "big")
+                end = len(tail) - ((bits & -bits).bit_length() - 1) // 8
+                size = action.field.size
+                found.append(Edit(end - size, first[item.__class__] + index, size, info.shift, info.size))
+                mask &= ~bits
+    return mask.to_bytes(len(tail), "big"), tuple(found)
+
+
+def _n_apply(item: Instruction) -> int:
+    return len(item.actions) if isinstance(item, ApplyActions) else 0
+
+
+def _set_whole(action: Action) -> FieldInfo | None:
+    """Where in the datapath's key a set-field puts its value, None for what does not or has no bit of its own."""
+    if not isinstance(action, SetField) or not action.field.all_ones & ~_DECIDING.get(action.field, 0):
+        return None
+    (compiled,) = compile_actions((action,))
+    return KEY_FIELDS[KEY_FIELD[action.field]] if compiled.type == lib.VS_ACT_SET_FIELD else None
+
+
+def _with(instructions: tuple[Instruction, ...], number: int, index: int, action: SetField) -> bytes:
+    """Encode instructions in which one action is another one."""
+    item = instructions[number]
+    assert isinstance(item, ApplyActions | WriteActions)
+    actions = (*item.actions[:index], action, *item.actions[index + 1 :])
+    changed = (*instructions[:number], item.__class__(actions), *instructions[number + 1 :])
+    return INSTRUCTIONS.write(changed, OFP_VERSION_13)

@@ -199,7 +199,7 @@ def _instructions(entry: FlowEntry) -> list[str]:
 
 def _split(hit: Hit, entry: FlowEntry) -> int:
     """Return the index of the first step of the action set: it runs behind the entry's own actions."""
-    left = len(entry.program.apply) + (entry.program.meter is not None)
+    left = len(entry.program.whole.apply) + (entry.program.meter is not None)
     for at, step in enumerate(hit.steps):
         if isinstance(step, Event) and step.kind is Kind.ACTION and step.depth == 0:
             if left == 0:

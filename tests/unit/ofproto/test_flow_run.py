@@ -13,6 +13,8 @@ from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFPCR, OFPFC, OFPFF
 from vswitchd.ofproto.fields import field
 from vswitchd.ofproto.flow_run import FlowRun
+from vswitchd.ofproto.flow_table import Selection
+from vswitchd.ofproto.multipart import FlowStatsRequest
 from vswitchd.ofproto.structures import Bucket
 
 UDP = {"eth_type": 0x800, "ip_proto": 17}
@@ -203,7 +205,7 @@ def template(**wrong):
 
 @pytest.mark.parametrize("wrong", [
     {"from": 61}, {"size": 0}, {"size": 17}, {"key_end": 3}, {"key_end": 177}, {"packed_end": 3}, {"packed_end": 87},
-    {"shift": 1}, {"shift": 32, "key_end": 8}, {"shift": 1, "size": 5, "key_end": 8}, {"n": 24}, {"n": 63}, {"n": 1032},
+    {"shift": 32, "key_end": 8}, {"shift": 1, "size": 5, "key_end": 8}, {"n": 24}, {"n": 63}, {"n": 1032},
 ])  # fmt: skip
 def test_templates_that_would_reach_outside_are_refused(wrong):
     assert template() == 0
@@ -215,3 +217,61 @@ def test_without_a_datapath_nothing_that_makes_rules_is_taken(switch):
     peer.do(flow(5, match=KNOWN))
     assert isinstance(switch.agent.run, FlowRun)
     assert switch.agent.run.take(bytearray(encode(known(), 1))) == 0
+
+
+def routed(mac, *more, priority=7):
+    todo = (
+        act.SetField(field("eth_dst"), mac),
+        act.SetField(field("vlan_vid"), 0x1000 | mac & 0xFFF),
+        *more,
+        act.Output(2),
+    )
+    return flow(priority, match=KNOWN, instructions=(ins.ApplyActions(todo[:1]), ins.WriteActions(todo[1:])))
+
+
+def test_set_fields_of_their_own_are_taken_and_shown(real, peer, taken):
+    assert taken(routed(0x0A0B0C0D0E0F, priority=3), before=routed(1, priority=2))
+    assert taken(routed(0x0A0B0C0D0E0F, priority=4))
+    assert len(real.agent.run._programs) == 2  # that of `known()` too
+    found = {entry.priority: entry for entry in peer.reply(FlowStatsRequest()).entries}
+    assert [found[n].instructions for n in (2, 3)] == [routed(n).instructions for n in (1, 0x0A0B0C0D0E0F)]
+    one, other = (
+        entry.program for entry in real.agent.flows.tables.select(Selection()) if entry.priority in (3, 4)
+    )
+    assert one is other
+    assert one.outputs == {2}
+
+
+def test_a_set_field_that_others_hang_on_is_no_value(taken):
+    data = encode(routed(5), 1)
+    assert taken(data, before=routed(1))
+    vid = struct.pack("!H", 0x1005)
+    assert data.count(vid) == 2  # the match, the set-field
+    at = data.rindex(vid)
+    assert not taken(data[:at] + struct.pack("!H", 0x0005) + data[at + 2 :])
+    assert not taken(data[:at] + struct.pack("!H", 0x3005) + data[at + 2 :])
+    assert not taken(
+        routed(5, act.SetField(field("nw_ttl"), 4)), before=routed(5, act.SetField(field("nw_ttl"), 3))
+    )
+
+
+def program(**wrong):
+    """Add a program with one edit to a template: 0 or -errno."""
+    places = ffi.new("struct vs_run_places *", {"cookie": 8, "idle": 26, "hard": 28, "priority": 30})
+    run = ffi.gc(lib.vs_flow_run_new(ffi.NULL, places), lib.vs_flow_run_free)
+    assert lib.vs_flow_run_template(run, bytes(64), bytes(64), 64, [], 0, ffi.new("struct vs_key *"), 1) == 0
+    actions = ffi.new("struct vs_action[]", [{"type": lib.VS_ACT_SET_FIELD}, {"type": lib.VS_ACT_OUTPUT}])
+    edit = {"from": 12, "action": 0, "size": 4, "shift": 0, "end": 4} | wrong
+    spec = ffi.new("struct vs_rule_spec *", {"n_apply": edit.pop("n_apply", 2)})
+    return lib.vs_flow_run_program(
+        run, edit.pop("kind", 0), bytes(16), bytes(16), edit.pop("n", 16), 0, spec, actions, [edit], 1
+    )
+
+
+@pytest.mark.parametrize("wrong", [
+    {"from": 13}, {"action": 1}, {"action": 2}, {"size": 0}, {"size": 5}, {"end": 3}, {"end": 17}, {"shift": 32},
+    {"kind": 1}, {"kind": -1}, {"n": 12}, {"n": 15}, {"n_apply": 161},
+])  # fmt: skip
+def test_programs_that_would_reach_outside_are_refused(wrong):
+    assert program() == 0
+    assert program(**wrong) < 0
