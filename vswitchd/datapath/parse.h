@@ -91,7 +91,7 @@ VS_ALWAYS_INLINE bool vs_parse_plain(const struct vs_packet *p, struct vs_plain 
 {
     const uint8_t *d = p->data;
     uint32_t len = p->head_len;
-    if (VS_UNLIKELY(len < VS_PLAIN_L3) || !vs_parse_ipv4_plain(d + VS_PLAIN_L3, len - VS_PLAIN_L3, to))
+    if (VS_UNLIKELY(len < VS_PLAIN_L4 + 8) || !vs_parse_ipv4_plain(d + VS_PLAIN_L3, len - VS_PLAIN_L3, to))
         return false;
     to->w1 = vs_load64(d);
     to->w2 = vs_load64(d + 6);

@@ -100,7 +100,8 @@ static void find_programs(struct vs_core *c, struct vs_scratch *s, const struct 
     for (uint32_t left = ended; VS_UNLIKELY(left != 0); left &= left - 1, looked_up--)
         s->at[__builtin_ctz(left)] = NULL;
     for (int i = 0; i < n; i++) {
-        struct vs_program *program = vs_emc_get(e, s->at[i], &s->keys[i], s->hash[i], version, s->ext[i]);
+        bool ext = VS_UNLIKELY(view->ext) && s->ext[i];
+        struct vs_program *program = vs_emc_get(e, s->at[i], &s->keys[i], s->hash[i], version, ext);
         s->program[i] = program;
         if (VS_LIKELY(program != NULL))
             VS_PREFETCH_W(program); /* its counters */
