@@ -47,8 +47,20 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
 static void view_publish(struct vs_bridge *b, struct vs_view *v)
 {
     struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
+    struct vs_change_log before = old->changes;
     atomic_store_explicit(&b->view, v, memory_order_release); /* pairs with the load at batch start */
     vs_qsbr_defer(&vs_qsbr, free, old);
+    vs_changes_swap(&before, &v->changes);
+}
+
+/* Has the union of all masks lost bits? Then what changed before cannot be told from the keys any more. */
+static bool lost_bits(const struct vs_key *old, const struct vs_key *fresh)
+{
+    const uint64_t *a = vs_key_cwords(old), *b = vs_key_cwords(fresh);
+    uint64_t lost = 0;
+    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
+        lost |= a[i] & ~b[i];
+    return lost != 0;
 }
 
 /* A commit: groups and meters that are staged are shown by this view. What changes a setting only leaves them staged, else it
@@ -126,6 +138,7 @@ uint64_t vs_bridge_rule_add(vs_bridge *b, const struct vs_rule_spec *spec, const
     }
     if (vs_table_n_masks(t) != masks)
         b->masks_changed = true;
+    vs_changes_edits(&b->edited, r->instructions);
     struct vs_key before = b->masks_edited;
     for (unsigned i = 0; i < body.n_apply; i++)
         vs_edit_key_sources(&b->masks_edited, &actions[i]);
@@ -154,10 +167,11 @@ void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule)
 
 int vs_bridge_commit(vs_bridge *b)
 {
+    const struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
     bool rules = b->staged_add != NULL || b->staged_remove != NULL;
     if (!rules && b->groups.map == NULL && b->meters.map == NULL)
         return 0;
-    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    struct vs_view *v = view_new(b, old);
     if (v == NULL)
         return -ENOMEM;
     if (!rules) { /* the caches stay right: groups and meters are looked up when actions run */
@@ -166,6 +180,10 @@ int vs_bridge_commit(vs_bridge *b)
         return 0;
     }
     b->masks_changed = false;
+    if (lost_bits(&old->used, &v->used))
+        vs_changes_reset(&v->changes, (uint32_t)v->version);
+    else
+        vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);
     if ((uint32_t)v->version == 0) /* once in 2^32 commits */
         vs_dp_next_era(b->dp);
     for (struct vs_rule *r = b->staged_add, *next; r != NULL; r = next) {
@@ -383,6 +401,7 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     }
     view->groups = groups;
     view->meters = meters;
+    vs_changes_reset(&view->changes, (uint32_t)view->version);
     atomic_init(&b->view, view);
     atomic_init(&b->members, members);
     atomic_init(&b->macs, macs);
@@ -410,6 +429,8 @@ void vs_bridge_free(struct vs_bridge *b)
     vs_items_destroy(view->groups);
     vs_items_destroy(view->meters);
     free(atomic_load_explicit(&b->members, memory_order_relaxed));
+    for (unsigned i = 0; i < view->changes.n; i++)
+        free(view->changes.at[i]);
     free(atomic_load_explicit(&b->view, memory_order_relaxed));
     vs_mac_table_free(atomic_load_explicit(&b->macs, memory_order_relaxed));
     free(b);
@@ -423,6 +444,7 @@ int vs_bridge_set_punt_miss(vs_bridge *b, int on)
     if ((uint32_t)v->version == 0)
         vs_dp_next_era(b->dp);
     v->punt_miss = on != 0;
+    vs_changes_reset(&v->changes, (uint32_t)v->version);
     view_publish(b, v);
     return 0;
 }

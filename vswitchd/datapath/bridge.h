@@ -45,6 +45,7 @@ struct vs_bridge_stats {
 };
 
 #ifndef VS_CDEF
+#include "changes.h"
 #include "classifier.h"
 
 struct vs_view {
@@ -57,6 +58,7 @@ struct vs_view {
     bool drop_fragments;
     bool punt_miss; /* without a table-miss entry a packet goes to the controllers of OpenFlow 1.0 */
     struct vs_item_map *groups, *meters;
+    struct vs_change_log changes;
 };
 
 struct vs_member_list { /* the bridge's ports, immutable */
@@ -76,6 +78,7 @@ struct vs_bridge {
     struct vs_port *_Atomic by_ofport[0x10000];
     /* control thread */
     struct vs_key masks_edited;          /* sources of actions: only grows */
+    struct vs_edited edited;             /* what rules behind table 0 may see otherwise than it came */
     struct vs_item_stage groups, meters; /* what the next view shows */
     struct vs_rule *staged_add, *staged_remove, *zombies, *dying, *retired;
     uint64_t zombie_epoch;

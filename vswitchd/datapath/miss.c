@@ -22,19 +22,33 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
     return program;
 }
 
+/* An entry of an older version, if no change since then concerns the packet (changes.h): it is of this version then. Also what a packet
+ * before this one put there. */
+static struct vs_program *known(const struct vs_core *c, struct vs_scratch *s, const struct vs_view *view,
+                                unsigned i)
+{
+    struct vs_emc_entry *at = s->at[i];
+    uint32_t version = (uint32_t)view->version;
+    if (at == NULL || !vs_emc_same(&c->emc, at, &s->keys[i], s->ext[i]))
+        return vs_emc_search(&c->emc, &s->keys[i], s->hash[i], version, s->ext[i]);
+    if (at->version != version &&
+        vs_changes_concern(&view->changes, version, at->version, vs_key_cwords(&s->keys[i])))
+        return NULL;
+    at->version = version;
+    return at->program;
+}
+
 unsigned vs_miss_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
                        const struct vs_view *view, struct vs_packet **pkts, const uint8_t *at, unsigned n)
 {
-    unsigned known = 0;
+    unsigned n_known = 0;
     for (unsigned k = 0; k < n; k++) {
         unsigned i = at[k];
-        struct vs_program *program = NULL;
-        if (k > 0 && c->emc.n_entries != 0) /* a packet before it may have put it there */
-            program = vs_emc_search(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, s->ext[i]);
-        known += program != NULL;
+        struct vs_program *program = c->emc.n_entries != 0 ? known(c, s, view, i) : NULL;
+        n_known += program != NULL;
         s->program[i] = program != NULL ? program : walk(c, s, b, view, pkts[i], (int)i);
     }
-    return known;
+    return n_known;
 }
 
 struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct vs_bridge *b,

@@ -1,6 +1,6 @@
 /* miss.h: what happens to packets that the cache does not know. Internal.
  *
- * How it works: the tables are walked under the masked key, the draft of the walk is interned as a program, and the cache remembers the
+ * How it works: an entry of an older version that no change since then concerns (changes.h) is made one of this version. Else the tables are walked under the masked key, the draft of the walk is interned as a program, and the cache remembers the
  * program. A draft that gets no program is run at once.
  *
  * Thread safety: one core's own; the tables are read under the batch's view.

@@ -1,0 +1,163 @@
+"""What the cache keeps over commits: what no change concerns, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from tests.fakes.switchbox import SwitchBox
+from vswitchd.datapath import dp
+
+IPV4 = ("ETH_TYPE", 0x800, 0xFFFF)
+ALL = 0xFFFFFFFF
+N = 12
+
+
+def frame(i: int, j: int = 0) -> bytes:
+    return bytes(
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+        / IP(src=f"10.1.0.{j}", dst=f"10.0.0.{i}")
+        / UDP()
+    )
+
+
+def dst(i: int) -> tuple[tuple[str, int, int], ...]:
+    return (IPV4, ("IPV4_DST", 0x0A000000 + i, ALL))
+
+
+@pytest.fixture
+def box() -> Iterator[SwitchBox]:
+    b = SwitchBox(3)
+    for i in range(N):
+        b.bridge.add_rule(dp.RuleSpec(0, 5, dst(i), goto=1))
+    b.bridge.add_rule(dp.RuleSpec(1, 1, (IPV4, ("IPV4_SRC", 0, 0)), apply=(dp.output(2),)))
+    b.bridge.commit()
+    yield b
+    b.assert_ledgers()
+    b.close()
+
+
+def walks(box: SwitchBox) -> int:
+    """Send one packet of each flow; how many were walked for."""
+    before = box.dp.core_stats()[0].emc_misses
+    for i in range(N):
+        box.send(1, frame(i))
+    return box.dp.core_stats()[0].emc_misses - before
+
+
+def test_only_what_a_change_concerns_is_walked_for(box: SwitchBox) -> None:
+    assert (walks(box), walks(box)) == (N, 0)
+    for round_ in range(3):
+        rule = box.rule(6, dst(3), dp.output(3))
+        assert walks(box) == 1, round_
+        box.rule(7, dst(200 + round_), dp.output(3))
+        assert walks(box) == 0
+        box.bridge.remove_rule(rule)
+        box.bridge.commit()
+        assert walks(box) == 1
+        box.rule(6, dst(4), dp.output(3), table=1)
+        assert walks(box) == 1
+
+
+def come_and_go(box: SwitchBox, times: int) -> None:
+    for i in range(times):
+        rule = box.rule(7, dst(100 + i), dp.output(3))
+        box.bridge.remove_rule(rule)
+        box.bridge.commit()
+
+
+def test_a_few_commits_without_packets_between(box: SwitchBox) -> None:
+    walks(box)
+    box.rule(6, dst(3), dp.output(3))
+    come_and_go(box, 10)
+    assert walks(box) == 1
+    box.rule(6, dst(4), dp.output(3))
+    come_and_go(box, 20)
+    assert walks(box) == N  # more than anybody remembers
+
+
+def test_bits_that_were_lost_are_not_judged_by(box: SwitchBox) -> None:
+    """The only rule that looks at the source address comes and goes; a drop for one source is never kept."""
+    for _ in range(3):
+        assert box.send(1, frame(1, 7)) == {2: [frame(1, 7)]}
+        rule = box.rule(9, (IPV4, ("IPV4_SRC", 0x0A010007, ALL)))
+        assert box.send(1, frame(1, 7), frame(1, 8)) == {2: [frame(1, 8)]}
+        box.bridge.remove_rule(rule)
+        box.bridge.commit()
+        box.retire()
+        box.bridge.take_retired()
+        assert box.send(1, frame(1, 7)) == {2: [frame(1, 7)]}
+        box.rule(9, dst(250))
+
+
+def test_behind_an_edit_the_key_is_another(box: SwitchBox) -> None:
+    """Flow 1 becomes flow 77 in table 0: a rule for 77 in table 1 concerns it."""
+    box.rule(8, dst(1), dp.set_field("IPV4_DST", 0x0A00004D), goto=1)
+    assert list(box.send(1, frame(1))) == [2]
+    rule = box.rule(6, dst(77), dp.output(3), table=1)
+    assert list(box.send(1, frame(1))) == [3]
+    box.bridge.remove_rule(rule)
+    box.bridge.commit()
+    assert list(box.send(1, frame(1))) == [2]
+
+
+def test_a_setting_that_walks_look_at(box: SwitchBox) -> None:
+    other = frame(99)
+    assert box.send(1, other) == {}
+    box.bridge.set_punt_miss(True)
+    box.send(1, other)
+    assert len(box.dp.take_punts()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_switch_without_cache_does_the_same(seed: int) -> None:
+    """Rules of three tables come and go, with edits of address, VLAN and metadata between; packets between the commits."""
+    order = random.Random(seed)
+    boxes = [SwitchBox(3, emc_entries=n) for n in (0, 1024)]
+    rules: list[tuple[int, int]] = []
+    matches: list[tuple[tuple[str, int, int], ...]] = [
+        (),
+        *(dst(i) for i in range(6)),
+        *((IPV4, ("IPV4_SRC", 0x0A010000 + i, ALL)) for i in range(4)),
+        (IPV4, ("IPV4_DST", 0x0A000004, 0xFFFFFFFC)),
+        (("METADATA", 1, 1),),
+        (("VLAN_VID", 0x1005, 0x1FFF),),
+    ]
+    edits = [
+        (dp.set_field("IPV4_DST", 0x0A000003),),
+        (dp.push_vlan(0x8100), dp.set_field("VLAN_VID", 0x1005)),
+        (),
+        (),
+        (),
+    ]
+    for _ in range(150):
+        for _ in range(order.choice((1, 1, 1, 2, 5))):
+            if rules and order.random() < 0.45:
+                pair = rules.pop(order.randrange(len(rules)))
+                for b, rule in zip(boxes, pair, strict=True):
+                    b.bridge.remove_rule(rule)
+                continue
+            table, go = order.choice(((0, 1), (0, 1), (1, 2), (0, None), (1, None), (2, None)))
+            apply = order.choice(edits) if go else (dp.output(order.choice((2, 3))),)
+            metadata = (order.randrange(2), 1) if go and order.random() < 0.5 else None
+            spec = dp.RuleSpec(
+                table, order.randrange(4), order.choice(matches), apply=apply, goto=go, metadata=metadata
+            )
+            rules.append((boxes[0].bridge.add_rule(spec), boxes[1].bridge.add_rule(spec)))
+        for b in boxes:
+            b.bridge.commit()
+        for _ in range(6):
+            sent = frame(order.randrange(7), order.randrange(5))
+            assert boxes[0].send(1, sent) == boxes[1].send(1, sent)
+        if order.random() < 0.3:
+            for b in boxes:
+                b.retire()
+                b.bridge.take_retired()
+    assert boxes[1].dp.core_stats()[0].emc_hits > 60
+    for b in boxes:
+        b.assert_ledgers()
+        b.close()
