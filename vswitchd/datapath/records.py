@@ -122,9 +122,9 @@ class PortHandle:
         """Sum over all cores, now."""
         c = ffi.new("struct vs_port_counters *")
         lib.vs_port_read_counters(self.cdata, c)
-        n_rx = len(RX_DROPS)
-        rx = {label: c.drops[i] for i, label in enumerate(RX_DROPS) if c.drops[i]}
-        tx = {label: c.drops[n_rx + i] for i, label in enumerate(TX_DROPS) if c.drops[n_rx + i]}
+        drops = ffi.unpack(c.drops, len(RX_DROPS) + len(TX_DROPS))
+        rx = {label: n for label, n in zip(RX_DROPS, drops, strict=False) if n}
+        tx = {label: n for label, n in zip(TX_DROPS, drops[len(RX_DROPS) :], strict=True) if n}
         return PortCounters(
             c.rx_packets,
             c.rx_bytes,

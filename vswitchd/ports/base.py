@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 NO_MAC = "00:00:00:00:00:00"
+Metrics = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class PortError(Exception):
@@ -42,8 +43,13 @@ class PortStatus:
     speed_bps: int = 0
     info: Mapping[str, str] = field(default_factory=dict)
     """Column `status` of Interface: driver's facts as text."""
-    metrics: Mapping[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
-    """Driver's own metrics: (name, labels) -> value; e.g. ("vs_vhost_connected", ()) -> 1."""
+    measure: Callable[[], Metrics] = field(default=dict, compare=False, repr=False)
+    """Makes `metrics`: status is asked for every second, metrics only at a scrape, while the port lives."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Driver's own metrics, now: (name, labels) -> value; e.g. ("vs_vhost_connected", ()) -> 1."""
+        return self.measure()
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def test_the_page_has_the_ledger_of_every_port(page):
         count.tx_offered, count.tx_packets, count.tx_drops = 50, 48, {"ring_full": 2}
         bench.driver("p1").now = PortStatus(
             link_up=True,
-            metrics={("vs_vhost_connected", ()): 1, ("vs_vhost_kicks_total", (("ring", "0"),)): 5},
+            measure=lambda: {("vs_vhost_connected", ()): 1, ("vs_vhost_kicks_total", (("ring", "0"),)): 5},
         )
         bench.reconciler.publish()
         head, body = await http(server.address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -182,7 +182,7 @@ def test_corrupt_ring_is_logged_once(tmp_path, caplog):
         front.rings[1].publish(9999)
         assert bounce(port) == 0
         for _ in range(3):
-            port._look()
+            port.status()
         assert [r.message for r in caplog.records if "corrupt" in r.message] == [
             "vh0: ring 1 is corrupt (avail_index) and stopped"
         ]

@@ -133,7 +133,7 @@ class KernelPort:
             mac=link.mac,
             speed_bps=self._speed(),
             info=self._info(),
-            metrics=self._metrics(),
+            measure=self._metrics,
         )
 
     def _speed(self) -> int:

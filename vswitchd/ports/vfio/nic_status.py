@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.datapath.dp import ffi, lib
@@ -119,7 +119,11 @@ def status(port: VfioPort, device: Device | None, *, lost: str) -> PortStatus:
     """Return the status of a port; `lost`: why it has no device."""
     if device is None:
         return PortStatus(
-            link_up=False, mtu=0, mac=NO_MAC, info={"error": lost} if lost else {}, metrics=_metrics(port)
+            link_up=False,
+            mtu=0,
+            mac=NO_MAC,
+            info={"error": lost} if lost else {},
+            measure=partial(_metrics, port),
         )
     return PortStatus(
         link_up=bool(port.link.up),
@@ -127,5 +131,5 @@ def status(port: VfioPort, device: Device | None, *, lost: str) -> PortStatus:
         mac=_mac(port),
         speed_bps=port.link.speed_mbps * 1_000_000 if port.link.up else 0,
         info=_info(port, device),
-        metrics=_metrics(port),
+        measure=partial(_metrics, port),
     )

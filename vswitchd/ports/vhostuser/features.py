@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -234,11 +235,13 @@ SUPPORTED = DEFAULT | OPT_IN
 """All that the code can do."""
 
 
+@lru_cache(256)
 def names(word: int) -> str:
     """Return the names of the device features in a word, in bit order, separated by spaces."""
     return _names(word, Virtio)
 
 
+@lru_cache(256)
 def protocol_names(word: int) -> str:
     """Return the names of the protocol features in a word, in bit order, separated by spaces."""
     return _names(word, Protocol)

@@ -18,7 +18,6 @@ from vswitchd.ports.vhostuser.session import Session
 from vswitchd.ports.vhostuser.sockets import Connector, Listener
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
     from vswitchd.ports.vhostuser.state import State
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 DEFAULT_MTU = 1500
 _L2_OVERHEAD = 14 + 8  # Ethernet header and two VLAN tags
 _REMEMBERED = SUPPORTED.without([Protocol.PAGEFAULT])
-_WATCH = 1.0  # seconds between looks for rings that broke
 
 
 class VhostPort:
@@ -51,7 +49,6 @@ class VhostPort:
         self._seen: object = None
         self._broken: set[int] = set()
         self._rings = 0  # up to the highest that ever ran: those have counters
-        self._watch: asyncio.TimerHandle | None = None
         self.handle: Any = lib.vs_vhost_new(config.name.encode())
         if self.handle == ffi.NULL:
             raise PortError(f"port {config.name}: out of memory")
@@ -113,8 +110,6 @@ class VhostPort:
         self._disconnect()
         self._recovery.close()
         self._memo.close()
-        if self._watch is not None:
-            self._watch.cancel()
 
     def _connected(self, sock: socket.socket) -> None:
         log.info("%s: front-end connected on %s", self.config.name, self._options.address)
@@ -132,8 +127,6 @@ class VhostPort:
             handled=self._handled,
             closed=self._disconnected,
         )
-        if self._watch is None:
-            self._watch = self._env.loop.call_later(_WATCH, self._look)
         self._handled()
 
     def _offer_to(self, peer: memo.Peer | None) -> Offer:
@@ -202,19 +195,15 @@ class VhostPort:
             negotiated = Offer(features, state.protocol, pairs)
             self._memo.remember(memo.Memo(self._peer, self._offer, negotiated))
 
-    def _look(self) -> None:
+    def _tell_broken(self, facts: dict[str, str]) -> None:
         """Say once of each ring that it broke; the core that found out cannot."""
-        self._watch = None
         for index in self._device.sizes:
-            broken = self._device.info(index).broken
-            if broken and index not in self._broken:
-                self._broken.add(index)
-                reason = status.reason(broken)
-                log.warning("%s: ring %d is corrupt (%s) and stopped", self.config.name, index, reason)
-            elif not broken:
+            reason = facts.get(status.ring_error(index))
+            if reason is None:
                 self._broken.discard(index)
-        if self._connection is not None:
-            self._watch = self._env.loop.call_later(_WATCH, self._look)
+            elif index not in self._broken:
+                self._broken.add(index)
+                log.warning("%s: ring %d is corrupt (%s) and stopped", self.config.name, index, reason)
 
     @property
     def _state(self) -> State | None:
@@ -226,7 +215,7 @@ class VhostPort:
         return any(index % 2 == 0 and index + 1 in running for index in running)
 
     def status(self) -> PortStatus:
-        """Return what is true now."""
+        """Return what is true now. The daemon asks every second, which is also how broken rings are found."""
         view = status.View(
             server=self.config.type == SERVER,
             address=self._options.address,
@@ -240,10 +229,12 @@ class VhostPort:
             own_records=self._recovery.own,
             error=self._error,
         )
+        facts = status.info(view)
+        self._tell_broken(facts)
         return PortStatus(
             link_up=self._link_up(),
             mtu=self.config.mtu_request or DEFAULT_MTU,
             mac=self.config.mac or NO_MAC,
-            info=status.info(view),
-            metrics=dict(status.metrics(view)),
+            info=facts,
+            measure=lambda: dict(status.metrics(view)),
         )

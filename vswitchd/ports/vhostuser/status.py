@@ -97,9 +97,9 @@ def info(view: View) -> dict[str, str]:
         facts["inflight"] = _recorded(view.state, view)
         if view.pid is not None:
             facts["pid"] = str(view.pid)
-        # Coarse after the first minute: a row that changes every second costs the daemon and everybody who watches it.
+        # Coarse: a row that changes every second costs the daemon and everybody who watches it.
         age = int(view.age)
-        facts["connection_age"] = str(age if age < _MINUTE else age - age % _MINUTE)
+        facts["connection_age"] = str(age - age % (_MINUTE if age >= _MINUTE else _MINUTE // 6))
         if view.state.negotiated(Virtio.ACCESS_PLATFORM):
             iotlb = view.device.iotlb()
             facts |= {f"iotlb_{name}": str(getattr(iotlb, name)) for name in _IOTLB_STATUS}
@@ -111,8 +111,13 @@ def info(view: View) -> dict[str, str]:
         facts[f"vring_{index}_available"] = str(ring.available)
         facts[f"vring_{index}_notifications"] = str(ring.stats.kicks_sent)
         if ring.broken:
-            facts[f"vring_{index}_error"] = reason(ring.broken)
+            facts[ring_error(index)] = reason(ring.broken)
     return facts
+
+
+def ring_error(index: int) -> str:
+    """Return the key of column `status` under which it stands why a ring broke."""
+    return f"vring_{index}_error"
 
 
 def outline(state: State) -> tuple[object, ...]:
