@@ -29,6 +29,8 @@ BRIDGE = f"vsb{os.getpid() % 100000}"
 STANDARD_MTU = 1500
 _MOST_ETHDEVS = 32
 """Ports that a DPDK program has at most, as Debian builds it."""
+_MOST_GUESTS = 511
+"""Guests of one process with DPDK's vhost library: its table of descriptors has 1,024 places, of which each takes two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,4 +284,6 @@ def unable(name: str, layout: Layout) -> str:
     """Say why a contender cannot have a layout; "" if it can."""
     if name == "bound" and (layout.ports > _MOST_ETHDEVS or layout.ports % 2):
         return f"testpmd has at most {_MOST_ETHDEVS} ports, in pairs"
+    if name == "ovs" and layout.ports > _MOST_GUESTS:
+        return f"DPDK's vhost library takes at most {_MOST_GUESTS} guests: its table of descriptors is full"
     return ""

@@ -88,7 +88,8 @@ def _number(value: float, form: str) -> str:
 def text(
     samples: Iterable[Sample], columns: Sequence[Columned], left_out: Mapping[tuple[str, str], str]
 ) -> str:
-    """Give the table of a scenario: a line for each row and switch. The first column comes with its spread and ratios.
+    """Give the table of a scenario: a line for each row and switch. The first column comes with its spread;
+    the ratios are of the first one that the row has.
 
     `left_out`: who is missing in which row, and why.
     """
@@ -108,6 +109,7 @@ def text(
     lines: list[Sequence[str]] = [heads]
     for row, switches in rows(some).items():
         here = [sample for each in switches.values() for sample in each]
+        compared = next((column.metric for column in columns if spread(here, column.metric)), main.metric)
         for switch, mine in switches.items():
             found = spread(mine, main.metric)
             figures = (found.median, found.least, found.most) if found else (math.nan,) * 3
@@ -115,7 +117,7 @@ def text(
             for column in others:
                 other = spread(mine, column.metric)
                 cells.append(_number(other.median if other else math.nan, column.form))
-            cells += [_number(ratio(here, main.metric, switch, peer), ".2f") for peer in (PEER, BOUND)]
+            cells += [_number(ratio(here, compared, switch, peer), ".2f") for peer in (PEER, BOUND)]
             lines.append((row, switch, *cells, str(len({sample.round for sample in mine}))))
     notes = [f"{row}: {switch} is left out: {why}\n" for (row, switch), why in left_out.items()]
     return align(lines, left={0, 1}) + "".join(notes)

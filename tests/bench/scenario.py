@@ -70,7 +70,8 @@ class Case:
 class Group:
     """Cases that are measured one after the other with the same ports and rules.
 
-    `rules` gives the encoded flow-mods; `generator`: options of Generator; `left_out`: who does not take part, and why.
+    `rules` gives the encoded flow-mods; `generator`: options of Generator; `left_out`: who does not take part, and why;
+    `fresh`: every round begins with switches that were just started.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Group:
     cases: Sequence[Case]
     generator: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ SPEED = (Column("mpps", "Mpps"), Column("cycles", "cycles/pkt", ".0f"), *NOISE)
 class Scenario:
     """A question about switches. `groups` gets a directory for files and whether all is to be short.
 
-    The first column is what is plotted, and compared between switches; `better` is the larger or the smaller of it.
+    The first column that a row has is what switches are compared by.
     """
 
     name: str

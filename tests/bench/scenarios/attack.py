@@ -61,7 +61,7 @@ def _rules() -> list[bytes]:
 def groups(work: Path, quick: bool) -> list[Group]:
     del quick
     case = Case("attack", both(flows=FLOWS), partial(act, work), warm=1.0)
-    return [Group("attack", Layout(ports=3), _rules, [case])]
+    return [Group("attack", Layout(ports=3), _rules, [case], fresh=True)]
 
 
 SCENARIO = Scenario(

@@ -79,7 +79,6 @@ def ports(seat: Seat, case: Case, _times: Times) -> Rows:
     sent = sum(stream.sent for stream in total.streams)
     return {
         case.name: {
-            "mpps": total.mpps,
             "sent": sent,
             "lost": total.lost,
             "add_s": seconds[0],

@@ -69,3 +69,14 @@ def test_csv_has_every_single_figure(tmp_path):
             ("1", "ours", "mpps", "2.0"),
             ("2", "ours", "mpps", "4.0"),
         ]
+
+
+def test_a_row_without_the_first_column_is_compared_by_the_next_that_it_has():
+    some = samples(ours=[1.0]) + [
+        report.Sample(1, "flows", "start-up", switch, "cycles", value)
+        for switch, value in (("ours", 30.0), ("ovs", 15.0))
+    ]
+    line = next(
+        line for line in report.text(some, COLUMNS, {}).splitlines() if line.startswith("start-up  ours")
+    )
+    assert line.split() == ["start-up", "ours", "-", "-", "-", "30", "2.00", "-", "1"]
