@@ -74,11 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"capacity: testpmd is left out: {reason}")
         return 0
     for traffic, keys in TRAFFIC.items():
-        with (
-            tempfile.TemporaryDirectory(prefix="vsb") as at,
-            contenders.Bound(Path(at) / "switch", words.switch_core, "") as bound,
-        ):
-            done = drive(bound.sockets, words.generator_core, words.seconds, keys)
+        with tempfile.TemporaryDirectory(prefix="vsb") as at:
+            bound = contenders.Bound(Path(at) / "switch", words.switch_core, contenders.Layout())
+            bound.start()
+            try:
+                done = drive(bound.sockets, words.generator_core, words.seconds, keys)
+            finally:
+                bound.close()
         print(line("testpmd io", traffic, done), flush=True)
     return 0
 

@@ -201,8 +201,8 @@ class Generator:
         process = self._process
         if process is None:
             return
-        with contextlib.suppress(BrokenPipeError):
-            process.communicate("quit\n", timeout=10)
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+            process.communicate("quit\n", timeout=60)
         if process.poll() is None:
             process.kill()
             process.wait()

@@ -20,6 +20,7 @@ enum { CONNECT_TRIES = 500, CONNECT_PAUSE_NS = 10000000 };
 struct endpoint {
     const char *path;
     bool listens;
+    int listener;
 };
 
 struct arguments {
@@ -70,7 +71,7 @@ static bool take_option(struct arguments *a, int option, const char *text)
     case 'l':
         if (a->n == LOAD_PORTS)
             return false;
-        a->at[a->n++] = (struct endpoint){text, option == 'l'};
+        a->at[a->n++] = (struct endpoint){.path = text, .listens = option == 'l'};
         return true;
     case 'r':
         return number(text, 64, 32768, &o->ring) && (o->ring & (o->ring - 1)) == 0;
@@ -122,13 +123,8 @@ static const char *read_arguments(struct arguments *a, int argc, char **argv)
 
 static int attach(const struct endpoint *at)
 {
-    if (at->listens) {
-        int listener = vu_listen(at->path),
-            fd = listener < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (listener >= 0)
-            close(listener);
-        return fd;
-    }
+    if (at->listens)
+        return accept4(at->listener, NULL, NULL, SOCK_CLOEXEC);
     for (int i = 0; i < CONNECT_TRIES; i++) {
         int fd = vu_connect(at->path);
         if (fd >= 0 || (errno != ENOENT && errno != ECONNREFUSED && errno != EAGAIN))
@@ -137,6 +133,18 @@ static int attach(const struct endpoint *at)
         nanosleep(&pause, NULL);
     }
     return -1;
+}
+
+/* All sockets are there before the first port comes up: a switch that connects waits a second after each failure. */
+static int listen_all(struct arguments *a)
+{
+    for (uint32_t i = 0; !a->loop && i < a->n; i++) {
+        if (a->at[i].listens && (a->at[i].listener = vu_listen(a->at[i].path)) < 0) {
+            load_refuse("%s: %s", a->at[i].path, strerror(errno));
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int open_ports(struct load *g, const struct arguments *a)
@@ -198,7 +206,7 @@ int main(int argc, char **argv)
         return load_null_run(&a.null, a.options.core, paths, a.n);
     }
     load_ticks_per_second();
-    if (open_ports(&g, &a) != 0)
+    if (listen_all(&a) != 0 || open_ports(&g, &a) != 0)
         return 1;
     int error = load_worker_start(&g, a.options.core);
     if (error != 0) {
