@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.samples import Sample
 
 from vswitchd.cores import numa_of
 from vswitchd.ports.vfio import nic_status as vfio
@@ -46,14 +47,14 @@ class Families:
         family = self._families.get(name)
         if family is None:
             family = self._families[name] = CounterMetricFamily(name, text, labels=list(labels))
-        family.add_metric(list(labels.values()), value)
+        family.samples.append(Sample(name, labels, value))  # as add_metric does it, by way of lists
 
     def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
         """Add a sample to a gauge."""
         family = self._families.get(name)
         if family is None:
             family = self._families[name] = GaugeMetricFamily(name, text, labels=list(labels))
-        family.add_metric(list(labels.values()), value)
+        family.samples.append(Sample(name, labels, value))
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._families.values())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import choose_encoder
 
+from vswitchd import metrics_text
 from vswitchd.errors import ConfigError, PathError
 
 if TYPE_CHECKING:
@@ -130,9 +131,10 @@ class MetricsServer:
 
     def _page(self, path: str, accept: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
-            encode, kind = choose_encoder(accept)
+            _, kind = choose_encoder(accept)
+            openmetrics = kind.startswith("application/openmetrics-text")
             try:
-                return 200, kind, encode(self._registry)
+                return 200, kind, metrics_text.render(self._registry, openmetrics=openmetrics)
             except Exception:  # noqa: BLE001 - a scrape must not end the daemon
                 _log.exception("the metrics page could not be made")
                 return 500, PLAIN, b"internal error; the vswitchd log has the details\n"
