@@ -118,13 +118,14 @@ static uint32_t fill_slow(struct vs_vring *r, const struct vs_window *w, unsigne
     return !vs_net_hdr_wants(first) || take_wishes(r, first, header, p) ? len : 0;
 }
 
-/* The usual case: header and frame lie at `host`, `len` bytes in all. */
+/* Header and frame lie at `host`, `len` bytes in all, `hdr_len` of them the header. Without CSUM (`looks`) the header says nothing: its
+ * line is not touched. */
 VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const uint8_t *host, uint32_t len,
-                                    struct vs_packet *p, enum vs_drop *drop)
+                                    uint32_t hdr_len, bool looks, struct vs_packet *p, enum vs_drop *drop)
 {
-    uint64_t first = vs_net_hdr_load(host);
-    const uint8_t *frame = host + r->hdr_len;
-    len -= r->hdr_len;
+    uint64_t first = looks ? vs_net_hdr_load(host) : 0;
+    const uint8_t *frame = host + hdr_len;
+    len -= hdr_len;
     uint32_t head = VS_MIN(len, (uint32_t)VS_HEAD_COPY);
     vs_copy_small(p->data, frame, head);
     p->head_len = (uint16_t)head;
@@ -140,17 +141,9 @@ VS_ALWAYS_INLINE uint32_t fill_fast(const struct vs_vring *r, const uint8_t *hos
     return len;
 }
 
-/* Note a chain as used; frames are only read. A driver that was promised the order of use finds out how many it may have back from the last of a run
- * (sections 2.7.9.1, 2.7.13): the used elements of the others are not written, and their lines stay where they are. */
-VS_ALWAYS_INLINE void note_used(struct vs_vring *r, const struct vs_usual *u, struct vs_used_elem *ring,
-                                uint32_t mask, uint16_t pos)
+static inline bool looks_at_headers(const struct vs_vring *r)
 {
-    if (r->packed) {
-        vs_packed_push(r, &(struct vs_token){.id = u->id, .slot = u->slot, .count = 1}, 0);
-        r->used_idx++;
-    } else if (ring != NULL) {
-        ring[pos & mask] = (struct vs_used_elem){.id = u->id};
-    }
+    return (r->features & bit(VS_VIRTIO_NET_F_CSUM)) != 0;
 }
 
 /* Receive the usual chains in front (vring_ahead.h), at most n. Returns how many packets came of them. */
@@ -158,9 +151,8 @@ static int rx_usual(struct vs_vring *r, struct vs_packet **pkts, unsigned n, str
 {
     unsigned got = vs_vring_ahead(r, n, true);
     const struct vs_usual *kept = r->ahead;
-    struct vs_used_elem *ring = r->packed || r->in_order ? NULL : r->used->ring;
-    uint32_t mask = r->mask;
-    uint16_t first = r->last_avail, pos = first, end = (uint16_t)(pos + got);
+    uint32_t pos = r->last_avail, end = pos + got;
+    bool looks = looks_at_headers(r);
     uint64_t bytes = 0;
     struct vs_packet **to = pkts;
     if (got == 0)
@@ -168,21 +160,14 @@ static int rx_usual(struct vs_vring *r, struct vs_packet **pkts, unsigned n, str
     for (; pos != end; pos++) {
         const struct vs_usual *u = &kept[pos % VS_BATCH];
         enum vs_drop drop;
-        uint32_t len = fill_fast(r, u->host, u->len, *to, &drop);
-        note_used(r, u, ring, mask, pos);
+        uint32_t len = fill_fast(r, u->host, u->len, 12, looks, *to, &drop);
         bytes += len;
         if (VS_LIKELY(len != 0))
             to++;
         else
             vs_port_rx_drop(c, drop, 1);
     }
-    if (!r->packed) {
-        if (ring == NULL)
-            r->used->ring[first & mask] =
-                (struct vs_used_elem){.id = kept[(uint16_t)(end - 1) % VS_BATCH].id};
-        r->used_idx = end;
-    }
-    vs_ahead_take(r, got);
+    vs_ahead_push(r, got, NULL);
     vs_port_rx_count(c, got, bytes);
     vs_vring_ahead(r, VS_BATCH, false);
     return (int)(to - pkts);
@@ -212,13 +197,14 @@ static int rx_any(struct vs_vring *r, struct vs_packet **pkts, unsigned n, struc
         return 0;
     int out = 0;
     uint64_t bytes = 0;
+    bool looks = looks_at_headers(r);
     for (unsigned i = 0; i < got; i++) {
         struct vs_packet *p = pkts[out];
         enum vs_drop drop = VS_DROP_RX_BAD_DESC;
         uint32_t len = w.desc[i].len;
         if (VS_LIKELY(w.desc[i].flags == 0 && w.len[i] == len && w.host[i] != NULL &&
                       len >= MIN_FRAME + 12u && len <= VS_MAX_FRAME))
-            len = fill_fast(r, w.host[i], len, p, &drop);
+            len = fill_fast(r, w.host[i], len, r->hdr_len, looks, p, &drop);
         else
             len = fill_slow(r, &w, i, p, &drop);
         if (VS_UNLIKELY(len == NOT_YET)) {

@@ -390,30 +390,21 @@ static int send_usual(struct vs_vring *r, struct vs_packet **pkts, int n, uint32
 {
     unsigned ready = vs_vring_ahead(r, (unsigned)n, true), i = 0;
     const struct vs_usual *kept = r->ahead;
-    struct vs_used_elem *ring = r->packed ? NULL : r->used->ring;
-    uint32_t mask = r->mask;
-    uint16_t pos = r->last_avail;
+    uint32_t first = r->last_avail, used[VS_BATCH];
     uint64_t bytes = 0;
-    for (; i < ready; i++, pos++) {
+    for (; i < ready; i++) {
         const struct vs_packet *p = pkts[i];
-        const struct vs_usual *u = &kept[pos % VS_BATCH];
-        uint32_t len = p->frame_len, used = (uint32_t)sizeof plain_header + len;
-        if (VS_UNLIKELY(used > u->len || len > max_frame || has_offloads(p)))
+        const struct vs_usual *u = &kept[(first + i) % VS_BATCH];
+        uint32_t len = p->frame_len, whole = (uint32_t)sizeof plain_header + len;
+        if (VS_UNLIKELY(whole > u->len || len > max_frame || has_offloads(p)))
             break;
+        used[i] = whole;
         write_plain(u->host, p);
         bytes += len;
-        if (ring != NULL) {
-            ring[pos & mask] = (struct vs_used_elem){.id = u->id, .len = used};
-        } else {
-            vs_packed_push(r, &(struct vs_token){.id = u->id, .slot = u->slot, .count = 1}, used);
-            r->used_idx++;
-        }
     }
     if (i == 0)
         return 0;
-    if (ring != NULL)
-        r->used_idx = pos;
-    vs_ahead_take(r, i);
+    vs_ahead_push(r, i, used);
     vs_port_sent(c, i, bytes);
     return (int)i;
 }

@@ -79,14 +79,18 @@ VS_ALWAYS_INLINE bool vs_ahead_keep(struct vs_ahead *a, uint16_t pos, uint64_t a
     return true;
 }
 
-/* The first n chains that were looked at are taken. */
-static inline void vs_ahead_take(struct vs_vring *r, unsigned n)
+/* The next n chains are taken and given back; nobody sees it before vs_vring_flush. used[i]: the bytes written into the i-th, NULL: they were
+ * only read. A driver that was promised the order of use finds out how many it may have back from the last of such a run
+ * (sections 2.7.9.1, 2.7.13): the used elements of the others are not written, and their lines stay where they are. */
+void vs_split_push_run(struct vs_vring *r, unsigned n, const uint32_t *used);
+void vs_packed_push_run(struct vs_vring *r, unsigned n, const uint32_t *used);
+
+static inline void vs_ahead_push(struct vs_vring *r, unsigned n, const uint32_t *used)
 {
-    uint16_t pos = (uint16_t)(r->last_avail + n);
     if (r->packed)
-        __atomic_store_n(&r->slot, pos == r->ahead_end ? r->ahead_slot : r->ahead[pos % VS_BATCH].slot,
-                         __ATOMIC_RELAXED);
-    __atomic_store_n(&r->last_avail, pos, __ATOMIC_RELAXED);
+        vs_packed_push_run(r, n, used);
+    else
+        vs_split_push_run(r, n, used);
 }
 
 /* All usual chains are taken: is there one of another kind? */

@@ -147,6 +147,30 @@ unsigned vs_packed_ahead(struct vs_vring *r, unsigned most, bool fresh)
     return (uint16_t)(r->ahead_end - r->last_avail);
 }
 
+void vs_packed_push_run(struct vs_vring *r, unsigned n, const uint32_t *used)
+{
+    const struct vs_usual *kept = r->ahead;
+    struct vs_packed_desc *slots = r->slots;
+    uint32_t pos = r->last_avail, i = 0;
+    /* The first one of what is published together waits for the flush; a record is told of each before it is written. */
+    for (; i < n && (r->inflight != NULL || r->used_idx == r->used_published); i++, pos++) {
+        const struct vs_usual *u = &kept[pos % VS_BATCH];
+        struct vs_token t = {.id = u->id, .slot = u->slot, .count = 1};
+        vs_packed_push(r, &t, used != NULL ? used[i] : 0);
+        r->used_idx++;
+    }
+    for (; i < n; i++, pos++) {
+        const struct vs_usual *u = &kept[pos % VS_BATCH];
+        struct vs_token t = {.id = u->id, .slot = u->slot, .count = 1};
+        uint64_t word = vs_packed_used(&t, used != NULL ? used[i] : 0);
+        __atomic_store_n((uint64_t *)(void *)&slots[u->slot & VS_SLOT_INDEX].len, word, __ATOMIC_RELAXED);
+    }
+    r->used_idx = (uint16_t)pos;
+    __atomic_store_n(&r->slot, (uint16_t)pos == r->ahead_end ? r->ahead_slot : kept[pos % VS_BATCH].slot,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&r->last_avail, (uint16_t)pos, __ATOMIC_RELAXED);
+}
+
 /* Did we pass, going from `old` to the slot `new`, the one that the driver wants to hear of (section 2.8.10)? */
 static bool passed(const struct vs_vring *r, uint16_t event, uint16_t old, uint16_t new)
 {

@@ -95,6 +95,30 @@ unsigned vs_split_ahead(struct vs_vring *r, unsigned most, bool fresh)
     return (uint16_t)(r->ahead_end - r->last_avail);
 }
 
+/* One store for an element; its fields are little endian, as the ring is (section 2.7.8). */
+VS_ALWAYS_INLINE void put_element(struct vs_used_elem *to, uint32_t id, uint64_t len)
+{
+    uint64_t element = id | len << 32;
+    memcpy(to, &element, sizeof element);
+}
+
+void vs_split_push_run(struct vs_vring *r, unsigned n, const uint32_t *used)
+{
+    const struct vs_usual *kept = r->ahead;
+    struct vs_used_elem *ring = r->used->ring;
+    uint32_t pos = r->last_avail, end = pos + n, mask = r->mask;
+    if (used != NULL)
+        for (; pos != end; pos++)
+            put_element(&ring[pos & mask], kept[pos % VS_BATCH].id, *used++);
+    else if (r->in_order)
+        put_element(&ring[pos & mask], kept[(end - 1) % VS_BATCH].id, 0);
+    else
+        for (; pos != end; pos++)
+            put_element(&ring[pos & mask], kept[pos % VS_BATCH].id, 0);
+    r->used_idx = (uint16_t)end;
+    __atomic_store_n(&r->last_avail, (uint16_t)end, __ATOMIC_RELAXED);
+}
+
 unsigned vs_split_fetch(struct vs_vring *r, struct vs_window *w, uint16_t pos, unsigned max)
 {
     uint16_t ready = ready_from(r, pos, max);
