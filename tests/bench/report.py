@@ -119,7 +119,10 @@ def text(
                 cells.append(_number(other.median if other else math.nan, column.form))
             cells += [_number(ratio(here, compared, switch, peer), ".2f") for peer in (PEER, BOUND)]
             lines.append((row, switch, *cells, str(len({sample.round for sample in mine}))))
-    notes = [f"{row}: {switch} is left out: {why}\n" for (row, switch), why in left_out.items()]
+    missing: dict[tuple[str, str], list[str]] = {}
+    for (row, switch), why in left_out.items():
+        missing.setdefault((switch, why), []).append(row)
+    notes = [f"without {switch}: {'; '.join(which)}: {why}\n" for (switch, why), which in missing.items()]
     return align(lines, left={0, 1}) + "".join(notes)
 
 

@@ -36,7 +36,9 @@ def test_a_ratio_skips_rounds_without_the_peer():
 
 def test_the_table_has_a_line_for_each_switch_and_says_who_is_missing():
     some = samples(ours=[2.0, 4.0], ovs=[1.0, 1.0]) + samples("cycles", ours=[300.0, 500.0])
-    lines = report.text(some, COLUMNS, {("l4 1", "bound"): "no huge pages"}).splitlines()
+    lines = report.text(
+        some, COLUMNS, {(row, "bound"): "no huge pages" for row in ("l4 1", "l4 8k")}
+    ).splitlines()
     assert lines[0].split() == [
         "switch",
         "Mpps",
@@ -51,7 +53,7 @@ def test_the_table_has_a_line_for_each_switch_and_says_who_is_missing():
     ]
     assert lines[1].split() == ["l4", "1", "ours", "3.00", "2.00", "4.00", "400", "3.00", "-", "2"]
     assert lines[2].split() == ["l4", "1", "ovs", "1.00", "1.00", "1.00", "-", "1.00", "-", "2"]
-    assert lines[3] == "l4 1: bound is left out: no huge pages"
+    assert lines[3] == "without bound: l4 1; l4 8k: no huge pages"
 
 
 def test_rows_keep_the_order_in_which_they_came():
