@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "front_end.h"
 
 static struct load_snapshot *at_start;
 
@@ -46,6 +47,9 @@ static bool room_for_stream(const struct load *g)
 static void finish_stream(struct load *g, struct load_stream *s)
 {
     s->pps /= load_ticks_per_second();
+    load_port_populate(&g->port[s->in]);
+    if (s->out >= 0)
+        load_port_populate(&g->port[s->out]);
     load_call(g, add_stream, s);
     printf("{\"ok\": true, \"stream\": %u}\n", s->number);
     fflush(stdout);

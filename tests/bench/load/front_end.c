@@ -168,6 +168,16 @@ int load_port_open(struct load_port *p, const struct load_options *o, const char
     return vu_ask(p->socket, VU_GET_FEATURES, NULL, 0, -1, &m); /* all before is handled now */
 }
 
+void load_port_populate(struct load_port *p)
+{
+    enum {
+        POPULATE_WRITE = 23
+    }; /* MADV_POPULATE_WRITE, Linux 5.14; without it pages come when they are touched */
+    if (!p->populated)
+        (void)madvise(p->memory, p->memory_bytes, POPULATE_WRITE);
+    p->populated = true;
+}
+
 void load_port_close(struct load_port *p)
 {
     struct vu_message m;

@@ -33,6 +33,7 @@ struct load_port {
     uint64_t protocol;
     bool mergeable;
     bool tso;
+    bool populated;
 };
 
 struct load_turns {

@@ -15,12 +15,13 @@ def _rules(number: int) -> list[bytes]:
 
 
 def _group(number: int) -> Group:
-    # The generator touches its memory for the first time: four megabytes a port.
+    # Rings of 256 where there are many: a port's memory fits into one huge page then, and all of it is used soon.
+    generator = {"ring": 256} if number > 64 else {}
     cases = [Case(f"{number} ports, 2 used", both())]
     if number > 2:
         pairs = [Traffic(at, at ^ 1) for at in range(number)]
         cases.append(Case(f"{number} ports, all used", pairs, warm=number / 100))
-    return Group(f"ports {number}", Layout(ports=number), partial(_rules, number), cases)
+    return Group(f"ports {number}", Layout(ports=number), partial(_rules, number), cases, generator)
 
 
 def groups(_work: Path, quick: bool) -> list[Group]:
