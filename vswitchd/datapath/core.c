@@ -47,7 +47,7 @@ static bool alloc_parts(struct vs_core *c, uint32_t emc_entries)
     c->bounce = line_alloc(VS_MAX_FRAME);
     c->dirty = calloc(VS_MAX_PORTS, sizeof(struct vs_port *));
     c->tx = calloc(VS_MAX_PORTS, sizeof *c->tx);
-    c->normal = control ? NULL : calloc(VS_NORMAL_MEMO, sizeof *c->normal);
+    c->normal = control ? NULL : line_alloc(VS_NORMAL_MEMO * sizeof *c->normal);
     bool ok = (control || c->normal != NULL) && c->packets != NULL && c->clones != NULL &&
               c->bounce != NULL && c->dirty != NULL && c->tx != NULL;
     for (unsigned i = 0; i < VS_LEVELS; i++)
