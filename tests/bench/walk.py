@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         binary = program(Path(name))
         for rules, number, flows, mods in CASES:
             if words.rules in (None, rules) and words.flows in (None, flows):
-                subprocess.run([binary, rules, *map(str, (number, flows, words.packets, mods))], check=True)
+                command = [str(binary), rules, *map(str, (number, flows, words.packets, mods))]
+                subprocess.run(command, check=True)
     return 0
 
 

@@ -53,16 +53,6 @@ static void view_publish(struct vs_bridge *b, struct vs_view *v)
     vs_changes_swap(&before, &v->changes);
 }
 
-/* Has the union of all masks lost bits? Then what changed before cannot be told from the keys any more. */
-static bool lost_bits(const struct vs_key *old, const struct vs_key *fresh)
-{
-    const uint64_t *a = vs_key_cwords(old), *b = vs_key_cwords(fresh);
-    uint64_t lost = 0;
-    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
-        lost |= a[i] & ~b[i];
-    return lost != 0;
-}
-
 /* A commit: groups and meters that are staged are shown by this view. What changes a setting only leaves them staged, else it
  * would show a part of a bundle. */
 static void view_publish_staged(struct vs_bridge *b, struct vs_view *v)
@@ -91,16 +81,6 @@ static struct vs_table *table_at(struct vs_bridge *b, uint8_t id)
     }
     atomic_store_explicit(&b->tables[id], t, memory_order_release); /* pairs with the walk */
     return t;
-}
-
-bool vs_actions_valid(const struct vs_action *actions, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (actions[i].type >= VS_N_ACTIONS || actions[i].type == VS_ACT_RECIRC ||
-            (actions[i].type == VS_ACT_SET_FIELD && actions[i].field >= VS_N_FIELDS) ||
-            (actions[i].type == VS_ACT_DROP && actions[i].arg >= VS_N_RX_DROPS))
-            return false;
-    return true;
 }
 
 /* The walk relies on it: tables exist and only lead forward (OpenFlow 1.3.5, 5.1.1). */
@@ -180,7 +160,7 @@ int vs_bridge_commit(vs_bridge *b)
         return 0;
     }
     b->masks_changed = false;
-    if (lost_bits(&old->used, &v->used))
+    if (vs_changes_lost_bits(&old->used, &v->used))
         vs_changes_reset(&v->changes, (uint32_t)v->version);
     else
         vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);
@@ -284,14 +264,6 @@ void vs_bridge_housekeep(struct vs_bridge *b, uint64_t swept)
         r->list_next = b->retired;
         b->retired = r;
     }
-}
-
-void vs_rule_read(uint64_t rule, struct vs_rule_stats *to)
-{
-    const struct vs_rule *r = (const struct vs_rule *)(uintptr_t)rule;
-    to->packets = atomic_load_explicit(&r->packets, memory_order_relaxed);
-    to->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
-    to->used_ms = atomic_load_explicit(&r->used_ms, memory_order_relaxed);
 }
 
 uint32_t vs_bridge_take_retired(vs_bridge *b, struct vs_retired *to, uint32_t max)

@@ -155,3 +155,12 @@ void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log
             vs_qsbr_defer(&vs_qsbr, free, old->at[i]);
     }
 }
+
+bool vs_changes_lost_bits(const struct vs_key *old, const struct vs_key *fresh)
+{
+    const uint64_t *a = vs_key_cwords(old), *b = vs_key_cwords(fresh);
+    uint64_t lost = 0;
+    for (unsigned i = 0; i < VS_KEY_WORDS; i++)
+        lost |= a[i] & ~b[i];
+    return lost != 0;
+}

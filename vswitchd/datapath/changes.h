@@ -53,6 +53,9 @@ void vs_changes_reset(struct vs_change_log *log, uint32_t version);
 /* Free, after a grace period, what stands in `old` and no more in `fresh`. */
 void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log *fresh);
 
+/* Has the union of all masks lost bits? Then what changed before cannot be told from the keys any more. */
+bool vs_changes_lost_bits(const struct vs_key *old, const struct vs_key *fresh);
+
 /* May what was found for this masked key at that version be wrong by now? */
 static inline bool vs_changes_concern(const struct vs_change_log *log, uint32_t now, uint32_t version,
                                       const uint64_t *key)

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-#include "classifier.h"
+#include "bridge.h"
 
 enum { MIN_SHARED = 64 };
 
@@ -37,6 +37,16 @@ __attribute__((constructor)) static void reserve(void)
 }
 
 /* ---- instructions -------------------------------------------------------------------------------------------------- */
+
+bool vs_actions_valid(const struct vs_action *actions, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (actions[i].type >= VS_N_ACTIONS || actions[i].type == VS_ACT_RECIRC ||
+            (actions[i].type == VS_ACT_SET_FIELD && actions[i].field >= VS_N_FIELDS) ||
+            (actions[i].type == VS_ACT_DROP && actions[i].arg >= VS_N_RX_DROPS))
+            return false;
+    return true;
+}
 
 /* May the walk have to write into it where the packet came from (pipeline.c)? */
 static bool punts(const struct vs_action *a)
@@ -221,4 +231,12 @@ void vs_rule_count(struct vs_rule *r, uint64_t packets, uint64_t bytes, uint64_t
     while (before < used_ms && !atomic_compare_exchange_weak_explicit(
                                    &r->used_ms, &before, used_ms, memory_order_relaxed, memory_order_relaxed))
         continue;
+}
+
+void vs_rule_read(uint64_t rule, struct vs_rule_stats *to)
+{
+    const struct vs_rule *r = (const struct vs_rule *)(uintptr_t)rule;
+    to->packets = atomic_load_explicit(&r->packets, memory_order_relaxed);
+    to->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
+    to->used_ms = atomic_load_explicit(&r->used_ms, memory_order_relaxed);
 }
