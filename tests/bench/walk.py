@@ -36,7 +36,8 @@ def program(directory: Path) -> Path:
         raise SystemExit("walk: no compiled datapath in build/native; run make build first")
     source, out = Path(__file__).with_name("walk.c"), directory / "walk"
     include = f"-I{ROOT / 'vswitchd/datapath'}"
-    command = ["cc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", include, source, *objects, "-o", out, "-pthread"]
+    files = [str(source), *map(str, objects), "-o", str(out)]
+    command = ["cc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", include, *files, "-pthread"]
     subprocess.run(command, check=True)
     return out
 
