@@ -109,7 +109,7 @@ test-asan: $(TEST_READY) build
 bench: $(BENCH_READY) build peers
 	@$(PY) -m tests.bench $(BENCH_ARGS)
 	@$(PY) tests/bench/nic_loop.py
-	@$(PY) tests/bench/openflow_flows.py $(if $(findstring --quick,$(BENCH_ARGS)),50000,1000000)
+	@$(PY) tests/bench/openflow_tcp.py $(if $(findstring --quick,$(BENCH_ARGS)),50000,1000000)
 
 check: $(TEST_READY)
 	$(VENV)/bin/ruff check .

@@ -1,13 +1,18 @@
 """The figures of a run as bars: a panel for each scenario and metric, a group of bars for each row, whiskers from least to most."""
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from .report import Columned, Sample, rows, spread
 
 COLOURS = {"ours": "#1f6fb4", "ovs": "#d98032", "bound": "#9a9a9a"}
-_HEIGHT, _ROW_WIDTH, _MOST_RATIO = 3.6, 0.75, 50.0
+_ACROSS, _WIDTH, _HEIGHT, _MOST_RATIO = 3, 7.0, 3.6, 50.0
+_LETTERS = 90
+"""Of a title's line above a panel."""
 _SKIPPED = {"busy", "others", "stolen", "sent", "max"}
 
 
@@ -26,15 +31,19 @@ def draw(path: Path, title: str, scenarios: Mapping[str, tuple[Sequence[Columned
         for column in columns
         if column.metric not in _SKIPPED and spread(samples, column.metric) is not None
     ]
-    width = max(8.0, 2.0 + _ROW_WIDTH * max(len(rows(samples)) for _, _, samples in panels))
+    down = math.ceil(len(panels) / _ACROSS)
+    across = min(_ACROSS, len(panels))
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(width, _HEIGHT * len(panels)), squeeze=False, layout="constrained"
+        down, across, figsize=(_WIDTH * across, _HEIGHT * down), squeeze=False, layout="constrained"
     )
-    figure.suptitle(title, fontsize=8)
-    for axis, (name, column, samples) in zip(axes[:, 0], panels, strict=True):
+    figure.suptitle(title, fontsize=9)
+    for axis, (name, column, samples) in zip_longest(axes.flat, panels, fillvalue=(None, None, None)):
+        if name is None:
+            axis.set_visible(False)
+            continue
         _panel(axis, column, samples)
-        axis.set_title(name, fontsize=9, loc="left")
-    figure.savefig(path, dpi=110)
+        axis.set_title("\n".join(wrap(name, _LETTERS)), fontsize=8, loc="left")
+    figure.savefig(path, dpi=90)
     plt.close(figure)
     return ""
 

@@ -78,7 +78,7 @@ def groups(_work: Path, quick: bool) -> list[Group]:
 
 SCENARIO = Scenario(
     "latency",
-    f"latency, guest to guest and back in the generator, 64 bytes, {FLOWS:,} flows each way; each switch at shares of its own maximum",
+    f"guest to guest, 64 bytes, {FLOWS:,} flows each way; each switch at shares of its own maximum",
     groups,
     (
         Column("p99", "p99 us", ".1f"),
