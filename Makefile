@@ -36,7 +36,7 @@ run: build
 	@exec $(PY) -m vswitchd --demo --state "$(STATE)"
 
 # Hundreds of daemons and programs start: without compiled modules (some containers ask for that) each takes half as long again.
-test test-asan: export PYTHONDONTWRITEBYTECODE :=
+test test-asan bench: export PYTHONDONTWRITEBYTECODE :=
 
 # All three parts run, whichever fails. pytest's summary line comes last, so that it is what a log ends with.
 test: $(TEST_READY) build peers
@@ -56,7 +56,8 @@ LIST := import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); pro
   project["dependencies"] + p["build-system"]["requires"] + ["editables"]))
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 
-# A virtual environment runs where it was made, by the Python that made it: moved or left without, it is made again.
+# A virtual environment runs where it was made, by the Python that made it: moved or left without, it is made again. (A link to one of
+# another tree goes first: clearing it would empty theirs.)
 WHOLE := grep -qsF " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg && $(PY) -c 'import pip' 2>/dev/null
 ifeq ($(wildcard $(READY)),$(READY))
 ifneq ($(shell { $(WHOLE); } && echo whole),whole)
@@ -66,7 +67,7 @@ endif
 
 $(READY): pyproject.toml deploy/build-deps.sh
 	@PYTHON="$(PYTHON)" deploy/build-deps.sh
-	@{ $(WHOLE); } || { echo "make: setting up $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@{ $(WHOLE); } || { echo "make: setting up $(VENV)"; if [ -L $(VENV) ]; then rm $(VENV); fi; $(PYTHON) -m venv --clear $(VENV); }
 	@$(PY) -c '$(LIST)' >$(VENV)/requirements.txt
 	@$(PIP) -r $(VENV)/requirements.txt || { echo "make: pip could not install these from its index: $$(\
 	  tr '\n' ' ' <$(VENV)/requirements.txt)(a mirror or a certificate is set by pip config or PIP_INDEX_URL, PIP_CERT)" >&2; exit 1; }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.channel import Paced
 from bench.contenders import Layout
-from bench.flowmods import IP, UDP, delete, encoded, rule
+from bench.flowmods import IP, UDP, Values, delete, encoded, rule
 from bench.scenario import Case, Column, Group, Rows, Scenario, Seat, Times, both, count, finish, pause, send
 from vswitchd.ofproto.actions import Output
 
@@ -23,11 +23,19 @@ _STEADY_PPS = 100_000
 """Packets a second each way while ports come and go: no ring is full, so what is lost was lost by the switch."""
 
 
+def _match(at: int) -> Values:
+    """Give the match of entry `at`, which the traffic does not meet."""
+    return {"eth_type": IP, "ip_proto": UDP, "ipv4_dst": 0xC612_0000 + at, "udp_dst": 7}
+
+
+def _rules() -> list[bytes]:
+    """L4 rules, and one entry like those that will come and go: what it looks at is looked at all the time."""
+    return l4() + encoded([rule(_match(_POOL), Output(2), priority=50)])
+
+
 def _changes() -> Iterator[bytes]:
     """Add entries that the traffic does not meet and delete them again, for ever."""
-    matches = [
-        {"eth_type": IP, "ip_proto": UDP, "ipv4_dst": 0xC612_0000 + at, "udp_dst": 7} for at in range(_POOL)
-    ]
+    matches = [_match(at) for at in range(_POOL)]
     adds = encoded(rule(match, Output(2), priority=50) for match in matches)
     deletes = encoded(delete(match, priority=50) for match in matches)
     return chain.from_iterable(repeat([*adds, *deletes]))
@@ -94,7 +102,7 @@ def groups(_work: Path, quick: bool) -> list[Group]:
         Case(f"{PORTS} ports added, removed", both(flows=FLOWS), ports),
     ]
     left_out = {"bound": "it has no control plane"}
-    return [Group("updates", Layout(), l4, cases, left_out=left_out)]
+    return [Group("updates", Layout(), _rules, cases, left_out=left_out)]
 
 
 SCENARIO = Scenario(
