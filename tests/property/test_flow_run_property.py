@@ -187,12 +187,16 @@ def request(r, kinds):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_runs_are_as_one_by_one(seed):
-    r = random.Random(seed)
+    r, of_one_shape = random.Random(seed), seed % 2
     fast, slow = World(runs=r.choice((1, 7, 256))), World(runs=0)
     kinds = [
         (kind(r), r.choice((0, 0, 1)), r.choice((0, 0, 1, 4, 5)), instructions(r), r.choice((0, 0, 0, 4)))
-        for _ in range(6)
+        for _ in range(6 - 3 * of_one_shape)
     ]
+    if of_one_shape:  # deletions and additions with other flags beside them
+        kinds += [
+            (one[0], one[1], r.choice((0, 1, 4, 5)), one[3], what) for one in kinds for what in (4, 4, 0)
+        ]
     group = encode(m.GroupMod(0, 0, 1, (Bucket(actions=(act.Output(2),)),)), 1)
     for world in (fast, slow):
         world.peer.feed(group + encode(m.MeterMod(0, 1, 1, (DropBand(5),)), 2))
@@ -216,6 +220,6 @@ def test_runs_are_as_one_by_one(seed):
             continue
     for frame in frames:
         assert fast.way(frame) == slow.way(frame)
-    assert fast.taken > 0
+    assert fast.taken > 0 or of_one_shape
     fast.close()
     slow.close()

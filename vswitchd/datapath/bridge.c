@@ -11,7 +11,9 @@
 
 /* ---- the view ------------------------------------------------------------------------------------------------------ */
 
-static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view *old)
+/* The next view. `rules`: of a commit of rules, the only one that may look at other bits than the one before: cached entries are judged
+ * by what was committed since (changes.h). */
+static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view *old, bool rules)
 {
     struct vs_view *v = calloc(1, sizeof *v);
     if (v == NULL)
@@ -21,7 +23,7 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
     v->version++;
     const struct vs_table *first = atomic_load_explicit(&b->tables[0], memory_order_relaxed);
     v->direct = first != NULL && vs_direct_pays(first);
-    if (old == NULL || b->masks_changed) {
+    if (old == NULL || (rules && b->masks_changed)) {
         v->used = b->masks_edited;
         memset(v->used.in_port, 0xff, sizeof v->used.in_port);
         memset(v->used.bridge, 0xff, sizeof v->used.bridge);
@@ -151,7 +153,7 @@ int vs_bridge_commit(vs_bridge *b)
     bool rules = b->staged_add != NULL || b->staged_remove != NULL;
     if (!rules && b->groups.map == NULL && b->meters.map == NULL)
         return 0;
-    struct vs_view *v = view_new(b, old);
+    struct vs_view *v = view_new(b, old, rules);
     if (v == NULL)
         return -ENOMEM;
     if (!rules) { /* the caches stay right: groups and meters are looked up when actions run */
@@ -352,7 +354,7 @@ struct vs_bridge *vs_bridge_new(struct vs_dp *dp, const char *name, uint16_t ind
     b->dp = dp;
     b->index = index;
     strncpy(b->name, name, sizeof b->name - 1);
-    struct vs_view *view = view_new(b, NULL);
+    struct vs_view *view = view_new(b, NULL, true);
     struct vs_member_list *members = calloc(1, sizeof *members);
     struct vs_item_map *groups = vs_items_new(), *meters = vs_items_new();
     vs_mac_table *macs = vs_mac_table_new(8192, 300);
@@ -410,7 +412,7 @@ void vs_bridge_free(struct vs_bridge *b)
 
 int vs_bridge_set_punt_miss(vs_bridge *b, int on)
 {
-    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed), false);
     if (v == NULL)
         return -ENOMEM;
     if ((uint32_t)v->version == 0)
@@ -423,7 +425,7 @@ int vs_bridge_set_punt_miss(vs_bridge *b, int on)
 
 int vs_bridge_set_drop_fragments(vs_bridge *b, int drop)
 {
-    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed));
+    struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed), false);
     if (v == NULL)
         return -ENOMEM;
     v->version--; /* no rule changed: the caches stay right */

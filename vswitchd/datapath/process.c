@@ -40,10 +40,10 @@ static __attribute__((noinline)) bool make_key(struct vs_core *c, struct vs_scra
     for (unsigned j = 0; j < VS_KEY_WORDS0; j++)
         w[j] &= used[j];
     s->ext[i] = false;
-    if (view->ext && s->dirty[i] != 0) {
+    if (s->dirty[i] != 0) { /* also without view->ext: what judges old entries looks at the whole key (changes.h) */
         for (unsigned j = VS_KEY_WORDS0; j < VS_KEY_WORDS; j++)
             w[j] &= used[j];
-        s->ext[i] = vs_key_is_ext(key);
+        s->ext[i] = view->ext && vs_key_is_ext(key);
     }
     s->hash[i] = vs_emc_hash(&c->emc, key, s->ext[i]);
     return true;

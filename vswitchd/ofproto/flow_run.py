@@ -16,7 +16,7 @@ from vswitchd.datapath.bridge import fill_spec
 from vswitchd.datapath.core import ffi, lib, no_memory
 from vswitchd.ofproto.constants import OFPRR
 from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
-from vswitchd.ofproto.flow_table import FlowEntry, SubTable
+from vswitchd.ofproto.flow_table import FlowEntry
 from vswitchd.ofproto.flow_template import PLACES, Edit, Template, edits_of, has_kind, template_of
 
 if TYPE_CHECKING:
@@ -130,12 +130,11 @@ class FlowRun:
         """Make the entries of rules that are staged, and remove those that are to go; in their order."""
         store, programs, kinds = self._store, self._programs, self._kinds
         now = store.clock()
-        subs: dict[int, SubTable] = {}
         for rule, cookie, number, kind_number, idle, hard, n_tail, tail, packed in _FLOW.iter_unpack(flows):
             kind = kinds[kind_number]
-            sub = subs.get(kind_number)
-            if sub is None:
-                sub = subs[kind_number] = store.tables.subtable(kind.table, kind.shape)
+            sub = store.tables.subtable(
+                kind.table, kind.shape
+            )  # a deletion of another kind may have ended it
             key = int.from_bytes(packed, "big")
             program = programs[number]
             if program is None:

@@ -275,3 +275,42 @@ def program(**wrong):
 def test_programs_that_would_reach_outside_are_refused(wrong):
     assert program() == 0
     assert program(**wrong) < 0
+
+
+def simple(number, **more):
+    return flow(5, match={"eth_type": 0x800, "ip_proto": 17, "udp_dst": number}, **more)
+
+
+def ended(number):
+    return simple(number, command=OFPFC.DELETE_STRICT)
+
+
+@pytest.fixture
+def both(real, peer):
+    """Take a run of additions and deletions of one shape, of which there is no entry; None of it is left over."""
+    for message in (simple(1), simple(2, flags=OFPFF.SEND_FLOW_REM), ended(1), ended(2)):
+        peer.feed(encode(message, 1))
+    real.agent.commit()
+    real.tick()
+    peer.heard()
+
+    def take(*messages):
+        data = bytearray(b"".join(encode(message, 9) for message in messages))
+        assert real.agent.run.take(data) == len(data)
+        real.agent.commit()
+        return real.agent.flows.tables
+
+    return take
+
+
+def test_deleted_added_and_deleted_in_one_run(both):
+    assert len(both(ended(7), simple(7), ended(7))) == 0
+
+
+def test_kinds_of_one_shape_share_its_entries(real, peer, both):
+    told = simple(8, flags=OFPFF.SEND_FLOW_REM)
+    tables = both(simple(7), ended(7), told, simple(9))
+    assert sum(len(sub.entries) for sub in tables.tables[0].values()) == tables.counts[0] == 2
+    peer.feed(encode(ended(9), 1))
+    peer.feed(encode(ended(8), 1))
+    assert len(real.agent.flows.tables) == 0

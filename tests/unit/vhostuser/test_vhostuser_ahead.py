@@ -145,3 +145,19 @@ def test_buffers_that_were_filled_are_given_back_one_by_one(loose):
         ring.post(200)
     port.tx(*(frame(60 + n) for n in range(20)))
     assert ring.take() == [(n, 72 + n) for n in range(20)]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_index_that_goes_back_behind_what_was_looked_at_breaks_the_ring(loose, number):
+    port = loose()
+    ring = Ring(port.guest, 64)
+    port.start(number, ring)
+    frames = [frame(60, n) for n in range(60)]
+    for data in frames:
+        _ = ring.send(data) if number else ring.post(200)
+    for turn in range(5):
+        _ = port.rx() if number else port.tx(*frames[:32])
+        if turn == 0:
+            ring.publish(50)
+    assert ring.used_idx() <= 60
+    assert port.refused(number) == {"avail_index": 1}

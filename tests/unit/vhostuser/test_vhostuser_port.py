@@ -283,3 +283,21 @@ def test_header_of_answers(tmp_path):
         assert struct.unpack("=II", answer) == (1, 0)
 
     run(tmp_path, main)
+
+
+def test_a_ring_that_starts_again_is_told_of(tmp_path):
+    """A new ring asks for no kick, so whoever sleeps has to be woken for it: also where nothing else has changed."""
+
+    async def main(world):
+        port = world.port()
+        front = await world.front()
+        await until(lambda: port.status().link_up)
+        world.changes.clear()
+        table = fe.memory(front.guest)
+        await asyncio.to_thread(
+            front.send, fe.message(Request.SET_MEM_TABLE, table), [region.fd for region in front.guest.regions]
+        )
+        await asyncio.to_thread(front.sync)
+        await until(lambda: world.changes == [port])
+
+    run(tmp_path, main)

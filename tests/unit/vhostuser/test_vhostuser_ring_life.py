@@ -1,11 +1,14 @@
 """The life of split rings: start and stop, notifications, spreading over cores."""
 
 import os
+import threading
 
 import pytest
 from fakes.loose_port import StartError, eventfd_count
 from fakes.mock_guest import EVENT_IDX, MODERN, Guest, Region, Ring, bits
 from vhostuser_frames import frame
+
+from vswitchd.datapath.core import lib
 
 EVENTS = MODERN | bits(EVENT_IDX)
 
@@ -108,8 +111,6 @@ def test_event_idx_calls_when_used_passes_it(loose, eventfd):
 @pytest.mark.parametrize("features", [MODERN, EVENTS])
 def test_a_new_call_descriptor_tells_what_the_old_one_told_nobody(loose, eventfd, features):
     """QEMU starts the ring first, drops what came by the descriptor before, and gives the one that interrupts the guest then."""
-    from vswitchd.datapath.dp import lib
-
     port = loose(features)
     ring, nobody, guest = Ring(port.guest, 16, features), eventfd(), eventfd()
     port.start(0, ring, call=nobody)
@@ -139,8 +140,6 @@ def test_a_start_tells_what_the_switch_before_did_not(loose, eventfd, features):
 
 
 def test_kicks_are_off_while_polling_and_on_while_asleep(loose, eventfd):
-    from vswitchd.datapath.dp import lib
-
     port = loose()
     ring, kick = Ring(port.guest, 16), eventfd()
     port.start(1, ring, kick=kick)
@@ -161,8 +160,6 @@ def test_kicks_are_off_while_polling_and_on_while_asleep(loose, eventfd):
 
 
 def test_event_idx_arms_at_the_next_buffer(loose, eventfd):
-    from vswitchd.datapath.dp import lib
-
     port = loose(EVENTS)
     ring = Ring(port.guest, 16, EVENTS)
     port.start(1, ring, kick=eventfd())
@@ -174,8 +171,6 @@ def test_event_idx_arms_at_the_next_buffer(loose, eventfd):
 
 
 def test_a_ring_without_kick_must_be_polled(loose):
-    from vswitchd.datapath.dp import lib
-
     port = loose()
     assert lib.vs_port_test_arm(port.handle, 0) == 0
     port.start(1, Ring(port.guest, 16), kick=-1)
@@ -183,8 +178,6 @@ def test_a_ring_without_kick_must_be_polled(loose):
 
 
 def test_cores_spread_over_running_transmit_rings(loose):
-    from vswitchd.datapath.dp import lib
-
     port = loose()
     rings = {i: Ring(port.guest, 16) for i in (0, 2, 6)}
     for i, ring in rings.items():
@@ -204,3 +197,28 @@ def test_cores_spread_over_running_transmit_rings(loose):
     assert lib.vs_port_n_rxq(port.handle) == 1
     port.start(5, Ring(port.guest, 16))
     assert lib.vs_port_n_rxq(port.handle) == 3
+
+
+def test_a_call_descriptor_that_was_filled_and_set_to_block_holds_nobody(loose):
+    """The front-end shares it, and may do both after we looked."""
+    port = loose()
+    ring = Ring(port.guest, 64)
+    full = os.eventfd(0)
+    os.eventfd_write(full, 0xFFFFFFFFFFFFFFFE)
+    done = []
+
+    def live():
+        port.start(1, ring, call=full)
+        ring.send(frame(60, 1))
+        done.append(port.rx())
+        lib.vs_vhost_ring_set_call(port.handle, 1, full)
+
+    thread = threading.Thread(target=live, daemon=True)
+    thread.start()
+    thread.join(20)
+    held = thread.is_alive()
+    os.eventfd_read(full)
+    thread.join()
+    os.close(full)
+    assert not held
+    assert done == [[frame(60, 1)]]

@@ -51,6 +51,8 @@ class CoreDevice(PostcopyDevice):
         """What the front-end said its guest sees (NET_SET_MTU)."""
         self.sizes: dict[int, int] = {}
         """Rings that carry packets, and their sizes."""
+        self.starts = 0
+        """Rings started so far. A ring that starts asks for no kick: cores that sleep have to be woken for it."""
 
     def check_eventfd(self, fd: int) -> None:
         """Accept eventfds alone, and set them not to block: a core signals and drains them."""
@@ -140,6 +142,7 @@ class CoreDevice(PostcopyDevice):
             log.warning("%s: ring %d does not start: %s", self._name, index, os.strerror(-error))
             return False
         self._recovery.started(index)
+        self.starts += 1
         if not spec.discard:
             self.sizes[index] = spec.size
         log.debug("%s: ring %d runs, size %d", self._name, index, spec.size)

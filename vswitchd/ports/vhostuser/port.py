@@ -180,6 +180,7 @@ class VhostPort:
         seen = (
             None if state is None else status.outline(state),
             tuple(self._device.sizes.items()),
+            self._device.starts,
             self._device.guest_mtu,
         )
         if seen != self._seen:

@@ -2,6 +2,7 @@
 #include "vring_ahead.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -173,8 +174,10 @@ uint32_t vs_vring_ready(const struct vs_vring *r)
 void vs_vring_signal(int fd)
 {
     static const uint64_t one = 1;
-    /* The descriptor is an eventfd set not to block (device.py): a full counter is a signal, too. */
-    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    /* An eventfd that was set not to block (device.py). The front-end, which shares it, may have set it to block since, and filled
+     * its counter: so it is asked first. A full counter is a signal, too. */
+    if (fd >= 0 && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0 && write(fd, &one, sizeof one) < 0)
         return;
 }
 

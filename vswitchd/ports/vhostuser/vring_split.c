@@ -35,8 +35,8 @@ static uint16_t ready_from(struct vs_vring *r, uint16_t pos, unsigned wanted)
         return ready;
     /* Acquire: ring entries and descriptors are read after the index that made them available (section 2.7.13.2). */
     uint16_t seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-    /* From last_avail, not pos: chains between them are still ours. */
-    if (VS_UNLIKELY((uint16_t)(seen - r->last_avail) > r->size)) {
+    /* From last_avail: chains between it and pos are still ours. From pos: the index does not go back behind what was looked at. */
+    if (VS_UNLIKELY((uint16_t)(seen - r->last_avail) > r->size || (uint16_t)(seen - pos) > r->size)) {
         vs_vring_break(r, VS_CHAIN_AVAIL);
         return 0;
     }
