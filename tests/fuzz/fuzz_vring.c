@@ -1,6 +1,7 @@
 /* fuzz_vring.c: any ring contents through receive and transmit of a vhost-user port.
  *
- * The input is laid over the guest's memory: descriptor table, available rings, an indirect table, buffers. Memory is two regions that
+ * The input is laid over the guest's memory: descriptor table, available rings, an indirect table, buffers; then indexes and descriptors
+ * change between batches, so that chains which were looked at ahead are no longer what they were. Memory is two regions that
  * touch in guest addresses but lie in two allocations of exact size, so that the sanitizer sees every byte too far.
  * With clang: `clang -fsanitize=fuzzer,address,undefined -Ivswitchd/datapath -Ivswitchd/ports/vhostuser
  * tests/fuzz/fuzz_vring.c vswitchd/ports/vhostuser/*.c
@@ -17,7 +18,7 @@
 
 enum {
     RING = 16,
-    PART = 0x2000,    /* bytes of each region */
+    PART = 0x14000,   /* bytes of each region: longer than the longest usual chain (vring_ahead.h) */
     DESC = 0,         /* where things lie in the first region */
     SLOTS_TX = 0x100, /* packed; the other one lies at DESC */
     AVAIL_RX = 0x200,
@@ -26,6 +27,7 @@ enum {
     USED_TX = 0x400,
     TABLE = 0x800,
     INPUT_MAX = 2048,
+    BATCHES = 12,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,6 +47,13 @@ static void require(int ok, const char *what)
         fprintf(stderr, "fuzz_vring: %s\n", what);
         abort();
     }
+}
+
+/* A number below `below`; the same ones from the same state. */
+static uint32_t draw(uint64_t *state, uint32_t below)
+{
+    *state = *state * 6364136223846793005 + 1442695040888963407;
+    return (uint32_t)(*state >> 33) % below;
 }
 
 static uint64_t drops(const struct vs_port_counters *c, int from, int to)
@@ -92,6 +101,71 @@ static void send(struct vs_port *port, uint32_t len, bool partial, struct vs_por
 
 /* Byte 0 chooses features, byte 1 whether a part of memory is missing and, of packed rings, where they begin and how long they are; the
  * rest is memory. */
+/* A batch of packets, most of them short. */
+static void send_batch(struct vs_port *port, struct vs_port_counters *c, uint64_t *state)
+{
+    static struct vs_packet pool[VS_BATCH];
+    static uint8_t frame[9018];
+    struct vs_packet *p[VS_BATCH];
+    int n = 1 + (int)draw(state, VS_BATCH);
+    for (int i = 0; i < n; i++) {
+        p[i] = &pool[i];
+        vs_packet_reset(p[i], port);
+        vs_packet_fill(p[i], frame, draw(state, 4) == 0 ? 14 + draw(state, 9000) : 60);
+        if (draw(state, 10) == 0) {
+            p[i]->csum = VS_CSUM_PARTIAL;
+            p[i]->csum_start = 14;
+            p[i]->csum_offset = 6;
+        }
+    }
+    uint64_t before = c->tx_packets + drops(c, VS_N_RX_DROPS, VS_N_DROPS);
+    port->ops->tx(port, 0, p, n, c);
+    require(c->tx_packets + drops(c, VS_N_RX_DROPS, VS_N_DROPS) == before + (uint64_t)n,
+            "packets of a batch were not counted");
+}
+
+/* The guest goes on: indexes mostly forward, some descriptors, of which those from 16 on are for us to write. */
+static void go_on(uint8_t *first, uint64_t *state)
+{
+    static const uint16_t indexes[] = {AVAIL_RX + 2, AVAIL_TX + 2};
+    for (unsigned i = 0; i < 2; i++) {
+        uint16_t *at = (uint16_t *)(void *)(first + indexes[i]);
+        *at = (uint16_t)(*at + draw(state, 18) - (draw(state, 8) == 0 ? 6 : 0));
+    }
+    for (uint32_t k = draw(state, 6); k > 0; k--) {
+        unsigned d = draw(state, 2 * RING);
+        struct vs_desc *desc = (struct vs_desc *)(void *)first + d;
+        uint16_t write = d >= RING ? VS_DESC_WRITE : 0;
+        switch (draw(state, 4)) {
+        case 0:
+            desc->addr = draw(state, 3 * PART);
+            break;
+        case 1:
+            desc->len = draw(state, 2) ? 26 + draw(state, 2000) : draw(state, 100000);
+            break;
+        case 2: /* packed: available, in either lap */
+            desc->next = (uint16_t)((draw(state, 2) ? 0x80 : 0x8000) | write);
+            break;
+        default:
+            *desc = (struct vs_desc){
+                .addr = draw(state, 2 * PART), .len = 26 + draw(state, 3000), .flags = write};
+        }
+    }
+}
+
+/* Batches each way while the guest goes on. */
+static void forward(struct vs_port *port, struct vs_port_counters *c, uint8_t *first, uint64_t state)
+{
+    for (int i = 0; i < BATCHES; i++) {
+        struct vs_watch watch;
+        go_on(first, &state);
+        receive(port, c);
+        send_batch(port, c, &state);
+        if (port->ops->rx_watch(port, 0, &watch))
+            (void)vs_watch_quiet(&watch);
+    }
+}
+
 static void lay(uint8_t *first, uint8_t *second, const uint8_t *data, size_t size)
 {
     memset(first, 0, PART);
@@ -170,7 +244,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         (uint64_t)(data[0] >> 1 & 1) << VS_VIRTIO_F_VERSION_1 |
                         (uint64_t)(data[0] >> 2 & 1) << VS_VIRTIO_F_INDIRECT_DESC |
                         (uint64_t)(data[0] >> 3 & 1) << VS_VIRTIO_F_EVENT_IDX |
-                        (uint64_t)(data[0] >> 4 & 1) << VS_VIRTIO_F_RING_PACKED;
+                        (uint64_t)(data[0] >> 4 & 1) << VS_VIRTIO_F_RING_PACKED |
+                        (uint64_t)(data[0] >> 6 & 1) << VS_VIRTIO_F_IN_ORDER |
+                        (uint64_t)(data[0] >> 7 & 1) << VS_VIRTIO_NET_F_CSUM;
     bool packed = (data[0] >> 4 & 1) != 0;
     int error;
     lay(first, second, data + 2, size - 2);
@@ -191,6 +267,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send(port, 1514, false, c);
     send(port, 9018, false, c);
     send(port, 100, true, c);
+    forward(port, c, first, data[0] | (uint64_t)data[size - 1] << 8);
     (void)port->ops->rx_arm(port, 0);
     port->ops->rx_disarm(port, 0, true);
     receive(port, c);
@@ -208,25 +285,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef VS_REPLAY
-static uint64_t seed = 0x9e3779b97f4a7c15;
-
-static uint32_t draw(uint32_t below)
-{
-    seed = seed * 6364136223846793005 + 1442695040888963407;
-    return (uint32_t)(seed >> 33) % below;
-}
-
 /* Change a few fields to values that are on some edge. */
-static void mutate(uint8_t *data, size_t size)
+static void mutate(uint8_t *data, size_t size, uint64_t *state)
 {
     static const uint64_t edges[] = {0,          1,          2,         4,     6,        7,      12,
                                      15,         16,         17,        0x800, PART - 8, PART,   2 * PART - 1,
                                      2 * PART,   0x80,       0x81,      0x82,  0x8000,   0x8080, 0xffff,
                                      0x7fffffff, 0xffffffff, UINT64_MAX};
-    for (uint32_t k = 1 + draw(6); k > 0; k--) {
-        uint32_t width = 1u << draw(4), at = draw((uint32_t)size);
+    for (uint32_t k = 1 + draw(state, 6); k > 0; k--) {
+        uint32_t width = 1u << draw(state, 4), at = draw(state, (uint32_t)size);
         at -= at > 2 ? (at - 2) % width : 0;
-        uint64_t value = draw(3) == 0 ? draw(UINT32_MAX) : edges[draw(sizeof edges / sizeof *edges)];
+        uint64_t value =
+            draw(state, 3) == 0 ? draw(state, UINT32_MAX) : edges[draw(state, sizeof edges / sizeof *edges)];
         if (at + width <= size)
             memcpy(data + at, &value, width);
     }
@@ -235,6 +305,7 @@ static void mutate(uint8_t *data, size_t size)
 int main(int argc, char **argv)
 {
     static uint8_t data[INPUT_MAX], changed[INPUT_MAX];
+    uint64_t state = 0x9e3779b97f4a7c15;
     const char *text = getenv("VS_ROUNDS");
     long rounds = text == NULL ? 2000 : atol(text);
     for (int i = 1; i < argc; i++) {
@@ -245,7 +316,7 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput(data, size);
         for (long k = 0; k < rounds && size > 0; k++) {
             memcpy(changed, data, size);
-            mutate(changed, size);
+            mutate(changed, size, &state);
             LLVMFuzzerTestOneInput(changed, size);
         }
     }
