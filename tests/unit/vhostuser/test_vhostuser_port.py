@@ -295,7 +295,9 @@ def test_a_ring_that_starts_again_is_told_of(tmp_path):
         world.changes.clear()
         table = fe.memory(front.guest)
         await asyncio.to_thread(
-            front.send, fe.message(Request.SET_MEM_TABLE, table), [region.fd for region in front.guest.regions]
+            front.send,
+            fe.message(Request.SET_MEM_TABLE, table),
+            [region.fd for region in front.guest.regions],
         )
         await asyncio.to_thread(front.sync)
         await until(lambda: world.changes == [port])
