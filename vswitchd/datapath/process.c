@@ -40,8 +40,8 @@ static __attribute__((noinline)) bool make_key(struct vs_core *c, struct vs_scra
     for (unsigned j = 0; j < VS_KEY_WORDS0; j++)
         w[j] &= used[j];
     s->ext[i] = false;
-    if (s->dirty[i] !=
-        0) { /* also without view->ext: what judges old entries looks at the whole key (changes.h) */
+    /* Also without view->ext: what judges old entries looks at the whole key (changes.h). */
+    if (s->dirty[i] != 0) {
         for (unsigned j = VS_KEY_WORDS0; j < VS_KEY_WORDS; j++)
             w[j] &= used[j];
         s->ext[i] = view->ext && vs_key_is_ext(key);
