@@ -1,5 +1,6 @@
 """Who else used the processors meanwhile: other programs, and other guests of the host."""
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def processor_seconds(pids: list[int]) -> float:
-    """Processor time of all threads of processes."""
-    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    """Processor time of all threads of processes; a thread that ends meanwhile counts nothing."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 @dataclass(frozen=True, slots=True)
