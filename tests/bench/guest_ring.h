@@ -1,8 +1,9 @@
 /* guest_ring.h: the guest's side of a vhost-user ring, for programs that play both sides in one thread: split or packed, every buffer of
  * one size and in its place.
  *
- * How it works: vs_ring_make takes places from one block of memory and starts the ring at the port; vs_ring_publish does what a driver
- * does to make the next n buffers available. Ring and buffers begin on pages of their own.
+ * How it works: guest_ring_make takes places from one block of memory and starts the ring at the port; guest_publish does what a driver
+ * does to make the next n buffers available. Rings and buffers begin on pages of their own, as guests lay them out: the words that tell of
+ * work all fall into the same sets of the first cache. GUEST_MEGABYTES may be defined before; included by one file of a program.
  *
  * Thread safety: one thread.
  */
@@ -14,8 +15,12 @@
 
 #include "vhost_port.h"
 
+#ifndef GUEST_MEGABYTES
+#define GUEST_MEGABYTES 32
+#endif
+
 enum { GUEST_RING = 256, GUEST_BUFFER = 2048, GUEST_HEADER = 12, GUEST_GPA = 1 << 20, GUEST_PAGE = 4096 };
-static const uint64_t GUEST_UVA = 0x7000000000, GUEST_MEMORY = 32 << 20;
+static const uint64_t GUEST_UVA = 0x7000000000, GUEST_MEMORY = GUEST_MEGABYTES << 20;
 
 struct guest_ring {
     uint64_t desc, avail, used, buffers; /* offsets into the guest's memory */
@@ -30,7 +35,8 @@ static uint64_t guest_taken;
 static inline const struct vs_guest_mem *guest_memory_make(void)
 {
     int error;
-    guest_memory = mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    guest_memory =
+        mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (guest_memory == MAP_FAILED)
         exit(1);
     struct vs_guest_region region = {
@@ -79,15 +85,16 @@ static inline void guest_publish(struct guest_ring *r, unsigned n)
         __atomic_store_n(&avail->idx, r->idx, __ATOMIC_RELEASE);
 }
 
-/* Ring `number` of the port: an even one is what the switch sends to. `frame`: bytes of a frame that the guest sends. */
+/* Ring `number` of the port: an even one is what the switch sends to. `frame`: bytes of a frame that the guest sends; 0: the ring stays idle
+ * and has no buffers. `kick_fd`: -1: none. */
 static inline void guest_ring_make(struct guest_ring *r, struct vs_port *port, unsigned number,
-                                   const struct vs_guest_mem *mem, bool packed, uint32_t frame)
+                                   const struct vs_guest_mem *mem, bool packed, uint32_t frame, int kick_fd)
 {
     bool writable = number % 2 == 0;
     *r = (struct guest_ring){.desc = guest_take(16 * GUEST_RING),
                              .avail = guest_take(6 + 2 * GUEST_RING),
                              .used = guest_take(6 + 8 * GUEST_RING),
-                             .buffers = guest_take((uint64_t)GUEST_BUFFER * GUEST_RING),
+                             .buffers = frame != 0 ? guest_take((uint64_t)GUEST_BUFFER * GUEST_RING) : 0,
                              .len = writable ? GUEST_BUFFER : GUEST_HEADER + frame,
                              .packed = packed,
                              .writable = writable};
@@ -99,7 +106,7 @@ static inline void guest_ring_make(struct guest_ring *r, struct vs_port *port, u
                                   .used = GUEST_UVA + r->used,
                                   .size = GUEST_RING,
                                   .base = packed ? VS_SLOT_WRAP : 0,
-                                  .kick_fd = -1,
+                                  .kick_fd = kick_fd,
                                   .call_fd = -1,
                                   .err_fd = -1};
     if (vs_vhost_ring_start(port, number, mem, &cfg) != 0)

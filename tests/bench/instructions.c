@@ -258,7 +258,7 @@ static void receive(const char *name, const struct vs_guest_mem *mem, bool packe
     struct vs_port *port = vs_vhost_new("bench");
     struct guest_ring ring;
     must(port != NULL, "no memory");
-    guest_ring_make(&ring, port, 1, mem, packed, FRAME);
+    guest_ring_make(&ring, port, 1, mem, packed, FRAME, -1);
     for (unsigned i = 0; i < GUEST_RING; i++)
         memcpy(guest_frame(&ring, i), UDP4, FRAME);
     for (unsigned i = 0; i < VS_BATCH; i++)
@@ -282,7 +282,7 @@ static void transmit(const char *name, const struct vs_guest_mem *mem, bool pack
     struct vs_port *port = vs_vhost_new("bench");
     struct guest_ring ring;
     must(port != NULL, "no memory");
-    guest_ring_make(&ring, port, 0, mem, packed, FRAME);
+    guest_ring_make(&ring, port, 0, mem, packed, FRAME, -1);
     for (unsigned i = 0; i < VS_BATCH; i++) {
         pkts[i] = &packets[i];
         vs_packet_reset(pkts[i], NULL);

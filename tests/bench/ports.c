@@ -16,7 +16,7 @@ static const unsigned IDLE[WORLDS] = {0, 16, 128, 512};
 
 struct world {
     vs_dp *dp;
-    struct ring rings[BUSY][2];
+    struct guest_ring rings[BUSY][2];
     uint64_t *cycles;
 };
 
@@ -33,7 +33,7 @@ static void make(struct world *w, unsigned idle, bool packed, uint32_t rounds)
     for (unsigned i = 0; i < n; i++) {
         struct vs_port *port = vs_vhost_new("bench");
         unsigned busy = i == 0 ? 1 : i == n - 1 ? 2 : 0;
-        struct ring other;
+        struct guest_ring other;
         for (unsigned number = 0; number < 2; number++)
             start(busy != 0 ? &w->rings[busy - 1][number] : &other, port, number, packed, busy != 0, -1);
         if (busy != 0)
@@ -52,8 +52,8 @@ static void make(struct world *w, unsigned idle, bool packed, uint32_t rounds)
 static uint64_t turn(struct world *w, bool busy)
 {
     for (unsigned p = 0; busy && p < BUSY; p++) {
-        publish(&w->rings[p][1], VS_BATCH);
-        publish(&w->rings[p][0], VS_BATCH);
+        guest_publish(&w->rings[p][1], VS_BATCH);
+        guest_publish(&w->rings[p][0], VS_BATCH);
     }
     atomic_thread_fence(memory_order_seq_cst); /* what the guests wrote has left the store buffer */
     uint64_t before = vs_cycles();
@@ -82,7 +82,7 @@ static void measure(struct world *worlds, const char *layout, bool busy, uint32_
 int main(int argc, char **argv)
 {
     uint32_t rounds = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
-    if (rounds == 0 || !make_memory())
+    if (rounds == 0 || (mem = guest_memory_make()) == NULL)
         return 1;
     static struct world worlds[2][WORLDS];
     for (unsigned packed = 0; packed < 2; packed++)

@@ -1,7 +1,6 @@
-/* rings.h: guests of the benchmarks ports.c and wake.c: rings in memory of ours, driven by as few instructions as a driver needs.
+/* rings.h: what the benchmarks ports.c and wake.c share: guests that send short frames to each other through a bridge, and idle ones.
  *
- * How it works: every ring begins on a page of its own, as guests lay them out: the words that tell of work all fall into the same sets of
- * the first cache. Included by one file of a program.
+ * Included by one file of a program.
  *
  * Thread safety: one thread plays all guests.
  */
@@ -9,106 +8,32 @@
 #define VS_BENCH_RINGS_H
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
+
+#define GUEST_MEGABYTES 96
 
 #include "datapath.h"
-#include "vhost_port.h"
+#include "guest_ring.h"
 
-enum {
-    RING = 256,
-    BUFFER = 2048,
-    HEADER = 12,
-    FRAME = 60,
-    GPA = 1 << 20,
-};
-static const uint64_t UVA = 0x7000000000, MEMORY = 96 << 20;
+enum { FRAME = 60 };
 
-struct ring {
-    uint64_t desc, avail, used, buffers; /* offsets into the guest's memory */
-    uint16_t idx;
-    bool packed, writable;
-};
-
-static uint8_t *memory;
-static uint64_t taken;
 static const struct vs_guest_mem *mem;
 
-static uint64_t take(uint64_t n)
+/* A ring of a guest that sends frames and has room for some, or of an idle one. */
+static void start(struct guest_ring *r, struct vs_port *port, unsigned number, bool packed, bool busy,
+                  int kick_fd)
 {
-    uint64_t at = taken;
-    taken += (n + 4095) & ~(uint64_t)4095;
-    if (taken > MEMORY)
-        exit(1);
-    return at;
-}
-
-static void publish(struct ring *r, unsigned n)
-{
-    struct vs_packed_desc *slots = (struct vs_packed_desc *)(void *)(memory + r->desc);
-    struct vs_desc *desc = (struct vs_desc *)(void *)(memory + r->desc);
-    struct vs_avail *avail = (struct vs_avail *)(void *)(memory + r->avail);
-    uint32_t len = r->writable ? BUFFER : HEADER + FRAME;
-    uint16_t write = r->writable ? VS_DESC_WRITE : 0;
-    for (; n > 0; n--, r->idx++) {
-        uint16_t at = r->idx % RING, state = r->idx / RING % 2 == 0 ? 0x80 : 0x8000;
-        uint64_t addr = GPA + r->buffers + (uint64_t)BUFFER * at;
-        if (r->packed) {
-            slots[at].addr = addr;
-            slots[at].len = len;
-            slots[at].id = at;
-            __atomic_store_n(&slots[at].flags, (uint16_t)(state | write), __ATOMIC_RELEASE);
-        } else {
-            desc[at] = (struct vs_desc){.addr = addr, .len = len, .flags = write};
-            avail->ring[at] = at;
-        }
-    }
-    if (!r->packed)
-        __atomic_store_n(&avail->idx, r->idx, __ATOMIC_RELEASE);
-}
-
-static void start(struct ring *r, struct vs_port *port, unsigned number, bool packed, bool busy, int kick_fd)
-{
-    *r = (struct ring){.desc = take(16 * RING),
-                       .avail = take(6 + 2 * RING),
-                       .used = take(6 + 8 * RING),
-                       .buffers = busy ? take((uint64_t)BUFFER * RING) : 0,
-                       .packed = packed,
-                       .writable = number == 0};
-    struct vs_vring_config cfg = {.features = 1ull << VS_VIRTIO_F_VERSION_1 |
-                                              1ull << VS_VIRTIO_NET_F_MRG_RXBUF |
-                                              (uint64_t)packed << VS_VIRTIO_F_RING_PACKED,
-                                  .desc = UVA + r->desc,
-                                  .avail = UVA + r->avail,
-                                  .used = UVA + r->used,
-                                  .size = RING,
-                                  .base = packed ? VS_SLOT_WRAP : 0,
-                                  .kick_fd = kick_fd,
-                                  .call_fd = -1,
-                                  .err_fd = -1};
-    if (vs_vhost_ring_start(port, number, mem, &cfg) != 0)
-        exit(1);
+    guest_ring_make(r, port, number, mem, packed, busy ? FRAME : 0, kick_fd);
     if (number == 0 && busy)
-        publish(r, RING - 64);
+        guest_publish(r, GUEST_RING - 64);
 }
 
-static void write_frames(const struct ring *r)
+static void write_frames(const struct guest_ring *r)
 {
     static const uint8_t udp[42] = {2,    0, 0,  0,   0, 2, 2, 0,   0,  0,   0, 1,  8,  0,
                                     0x45, 0, 0,  46,  0, 0, 0, 0,   64, 17,  0, 0,  10, 254,
                                     0,    0, 10, 253, 0, 0, 3, 232, 3,  233, 0, 26, 0,  0};
-    for (uint64_t i = 0; i < RING; i++)
-        memcpy(memory + r->buffers + BUFFER * i + HEADER, udp, sizeof udp);
-}
-
-/* Memory for all guests; false: there is none. */
-static bool make_memory(void)
-{
-    int error;
-    memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    struct vs_guest_region region = {.gpa = GPA, .uva = UVA, .size = MEMORY, .host = memory};
-    mem = memory == MAP_FAILED ? NULL : vs_guest_mem_new(&region, 1, &error);
-    return mem != NULL;
+    for (unsigned i = 0; i < GUEST_RING; i++)
+        memcpy(guest_frame(r, i), udp, sizeof udp);
 }
 
 /* Port 1 to port 2 and back. */

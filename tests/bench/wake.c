@@ -13,7 +13,7 @@
 
 enum { SETTLE_NS = 300000 };
 
-static struct ring rings[2][2];
+static struct guest_ring rings[2][2];
 static int kicks[2];
 
 static uint64_t now_ns(void)
@@ -41,7 +41,7 @@ static vs_dp *make(unsigned idle, int cpu)
     struct vs_rxq_pin *pins = calloc(idle + 2, sizeof *pins);
     for (unsigned i = 0; i < idle + 2; i++) {
         struct vs_port *port = vs_vhost_new("bench");
-        struct ring other;
+        struct guest_ring other;
         int kick = eventfd(0, EFD_NONBLOCK);
         for (unsigned number = 0; number < 2; number++)
             start(i < 2 ? &rings[i][number] : &other, port, number, false, i < 2, kick);
@@ -72,25 +72,25 @@ static void wait_asleep(vs_dp *dp)
 
 static uint64_t round_trip(vs_dp *dp, unsigned from)
 {
-    struct ring *out = &rings[from][1], *in = &rings[!from][0];
-    const struct vs_used *used = (const struct vs_used *)(const void *)(memory + in->used);
+    struct guest_ring *out = &rings[from][1], *in = &rings[!from][0];
+    const struct vs_used *used = (const struct vs_used *)(const void *)guest_at(in->used);
     uint16_t before = __atomic_load_n(&used->idx, __ATOMIC_RELAXED);
     uint64_t one = 1;
     wait_asleep(dp);
     uint64_t began = now_ns();
-    publish(out, 1);
+    guest_publish(out, 1);
     if (write(kicks[from], &one, sizeof one) != sizeof one)
         exit(1);
     while (__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) == before)
         vs_cpu_relax();
     uint64_t took = now_ns() - began;
-    publish(in, 1);
+    guest_publish(in, 1);
     return took;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || !make_memory())
+    if (argc != 5 || (mem = guest_memory_make()) == NULL)
         return 2;
     uint32_t rounds = (uint32_t)strtoul(argv[1], NULL, 10), idle = (uint32_t)strtoul(argv[2], NULL, 10);
     uint64_t *took = calloc(rounds, sizeof *took);
