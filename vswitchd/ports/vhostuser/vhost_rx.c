@@ -239,7 +239,8 @@ int vs_vhost_rx(struct vs_port *port, unsigned rxq, struct vs_packet **pkts, int
         return 0;
     }
     int out = VS_LIKELY(r->plain) ? rx_usual(r, pkts, (unsigned)n, c) : 0;
-    if (VS_UNLIKELY(out < n && (!r->plain || vs_ahead_stuck(r))))
+    if (VS_UNLIKELY(out < n && (!r->plain || vs_ahead_stuck(r))) &&
+        atomic_load_explicit(&r->broken, memory_order_relaxed) == 0)
         out += rx_any(r, pkts + out, (unsigned)(n - out), c);
     if (out != 0)
         q->held = r;
