@@ -1,4 +1,4 @@
-"""Which CPUs poll: `pmd-cpu-mask`, the default, and the pinning of receive queues (`pmd-rxq-affinity`)."""
+"""Which CPUs poll, and which are left to the control thread: `pmd-cpu-mask`, `pmd-rxq-affinity`, the default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_IDLE_SLEEP_US = 10_000_000
 
 
 def allowed_cpus() -> list[int]:
-    """Return the CPUs that this process may use, sorted (sched_setaffinity(2), cpusets)."""
+    """Return the CPUs that the calling thread may use, sorted (sched_setaffinity(2), cpusets)."""
     return sorted(os.sched_getaffinity(0))
 
 
@@ -54,6 +54,17 @@ def choose(mask: str | None, allowed: Iterable[int]) -> tuple[list[int], str]:
         text = f"pmd-cpu-mask {mask}: this process may use none of CPUs {missing}"
         return chosen, f"{text}; polling on CPUs {_list(chosen)}"
     return chosen, f"pmd-cpu-mask {mask}: this process may not use CPUs {missing}" if missing else ""
+
+
+def control_cpus(polling: Iterable[int], allowed: Iterable[int]) -> list[int]:
+    """Return the CPUs of the control thread, sorted: those that do not poll; all of them where every one polls."""
+    cpus = set(allowed)
+    return sorted(cpus - set(polling) or cpus)
+
+
+def bind(cpus: Iterable[int]) -> None:
+    """Keep the calling thread, and threads that it starts without a CPU of their own, on these CPUs. Raises OSError."""
+    os.sched_setaffinity(0, cpus)
 
 
 def parse_affinity(text: str) -> dict[int, int]:

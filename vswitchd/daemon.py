@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from vswitchd import appctl_main, descriptors, metrics
+from vswitchd import appctl_main, cores, descriptors, metrics
 from vswitchd.bridge_ofports import OfPortFile
 from vswitchd.bridge_openflow import BridgeOpenFlow
 from vswitchd.config.service import ConfigService
@@ -200,14 +200,21 @@ class Daemon:
         stack.callback(path.unlink, missing_ok=True)
 
     def _make_reconciler(self) -> None:
+        allowed = cores.allowed_cpus()
         env = base.PortEnv(
             loop=asyncio.get_running_loop(),
             run_dir=Path(self.paths.run),
             changed=lambda port: self.reconciler.port_changed(port),  # noqa: PLW0108 - made below
+            cpus=len(allowed),
         )
         numbers = OfPortFile(Path(self.paths.state) / "ofports.json")
         self.reconciler = Reconciler(
-            self.store, self.datapath, env, numbers, cores=CorePolicy(), openflow=self._openflow
+            self.store,
+            self.datapath,
+            env,
+            numbers,
+            cores=CorePolicy(allowed, cores.bind),
+            openflow=self._openflow,
         )
 
     def _openflow(self, bridge: LiveBridge) -> OpenFlowSide:

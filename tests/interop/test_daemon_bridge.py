@@ -180,6 +180,8 @@ def test_queues_of_a_guest_are_spread_over_cores_and_can_be_pinned(world):
     until(lambda: {world.queues()["mq", n][0] for n in (0, 1)} == set(allowed), "spread again")
     switch.vsctl("set", "Open_vSwitch", ".", f"other_config:pmd-cpu-mask={1 << allowed[1]:#x}")
     until(lambda: {core for core, _ in world.queues().values()} == {allowed[1]}, "one core polls")
+    left = os.sched_getaffinity(0) - {allowed[1]}
+    assert os.sched_getaffinity(switch.child.pid) == left, "the control thread keeps off the polling core"
 
 
 def test_ports_without_a_device_have_an_address_that_stays(world):

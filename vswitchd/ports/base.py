@@ -61,6 +61,8 @@ class PortEnv:
     """Sockets of vhost-user ports stand here."""
     changed: Callable[[Port], None]
     """Call when status (link, queues) changed: the daemon reads status() and n_rxq again. Cheap, may be called often."""
+    cpus: int = 1
+    """CPUs that may come to poll: with one more for the control thread, the transmit queues of who has one for each."""
 
 
 class Port(Protocol):

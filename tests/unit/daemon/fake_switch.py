@@ -260,6 +260,7 @@ class Bench:
     def __init__(self, directory: Path, allowed=(0, 1, 2, 3)):
         self.store = Store.open(str(directory / "config.db"))
         self.datapath = FakeDatapath()
+        self.bound: list[list[int]] = []
         env = base.PortEnv(
             loop=asyncio.get_running_loop(),
             run_dir=directory,
@@ -270,7 +271,7 @@ class Bench:
             self.datapath,
             env,
             OfPortFile(directory / "ofports.json"),
-            cores=CorePolicy(allowed),
+            cores=CorePolicy(allowed, self.bound.append),
             openflow=FakeOpenFlow,
         )
 

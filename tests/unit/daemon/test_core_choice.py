@@ -31,6 +31,12 @@ def test_cpus_that_may_not_be_used_are_named():
     assert cores.choose("nonsense", [0, 1])[0] == [1]
 
 
+def test_the_control_thread_keeps_off_what_polls():
+    assert cores.control_cpus([1, 2], [0, 1, 2, 3]) == [0, 3]
+    assert cores.control_cpus([0, 1], [0, 1]) == [0, 1]
+    assert cores.control_cpus([7], [2, 7]) == [2]
+
+
 def test_affinity():
     assert cores.parse_affinity("0:3,1:5") == {0: 3, 1: 5}
     assert cores.parse_affinity("") == {}

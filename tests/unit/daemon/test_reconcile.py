@@ -113,6 +113,9 @@ def test_cores_sleep_and_pinning_follow_other_config(switch):
         bench.reconciler.apply()
         assert bench.datapath.cpus == [2]
         assert bench.datapath.sleep is None
+        assert bench.bound == [[0], [0, 1, 3]]
+        bench.reconciler.apply()
+        assert len(bench.bound) == 2
 
     switch(test)
 

@@ -28,7 +28,7 @@ class Box:
         self.loop = asyncio.new_event_loop()
         self.changes: list[str] = []
         self.env = PortEnv(
-            self.loop, Path("/nonexistent"), lambda port: self.changes.append(port.config.name)
+            self.loop, Path("/nonexistent"), lambda port: self.changes.append(port.config.name), cpus=3
         )
         monkeypatch.setattr(hubs, "LinuxKernel", lambda: self.kernel)
         monkeypatch.setattr(ports, "environment", self.kernel.environment)
@@ -92,6 +92,7 @@ def test_runs(box: Box) -> None:
     status = port.status()
     assert status.link_up
     assert status.info["driver_name"] == "igb"
+    assert status.info["n_txq"] == "4"  # one for each CPU and the control thread
     assert (status.mtu, status.mac) == (1500, "02:00:00:00:00:01")
     assert status.speed_bps > 0
     assert box.nics[0].receive(frame(77)) == 1

@@ -130,7 +130,7 @@ class VfioPort:
         asked, can, wish = self._options, self.info, ffi.new("struct vs_nic_config *")
         one = device.max_vectors <= asked.n_rxq
         wish.n_rxq = asked.n_rxq
-        wish.n_txq = min(asked.n_txq or len(os.sched_getaffinity(0)) + 1, can.max_txq)
+        wish.n_txq = min(asked.n_txq or self._env.cpus + 1, can.max_txq)
         wish.rx_desc = nic_status.fitting(asked.rx_desc, can)
         wish.tx_desc = nic_status.fitting(asked.tx_desc, can)
         wish.mtu = asked.mtu

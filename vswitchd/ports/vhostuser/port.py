@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vswitchd.datapath.dp import ffi, lib
@@ -104,7 +105,7 @@ class VhostPort:
     def stop(self) -> None:
         """Forget the front-end and the socket."""
         self._seen = None
-        self._env = PortEnv(self._env.loop, self._env.run_dir, lambda _port: None)
+        self._env = replace(self._env, changed=lambda _port: None)
         self._socket.close()
         self._faults.close()
         self._disconnect()
