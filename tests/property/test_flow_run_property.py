@@ -1,6 +1,7 @@
 """Flow-mods that are taken in runs leave the same switch, answers and packets' ways as one by one through Python."""
 
 import random
+import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.compose import compose
+from vswitchd.ofproto.constants10 import OFPFW
 from vswitchd.ofproto.errors import OFError
 from vswitchd.ofproto.fields import BY_NAME, FIELDS
 from vswitchd.ofproto.multipart import FlowStatsRequest
@@ -39,7 +41,7 @@ LISTS += [(one, act.Output(2)) for one in (*SETS, act.PopVlan(), act.DecNwTtl(),
 class World:
     """A switch with packets, whose only controller is `peer`; `runs`: what it may take."""
 
-    def __init__(self, *, runs):
+    def __init__(self, *, runs, version=4):
         self.clock = Clock()
         self.box = SwitchBox(2)
         self.bridge = self.box.bridge
@@ -49,10 +51,10 @@ class World:
         self.taken = 0
         self._take, self._runs = self.agent.run.take, runs
         self.agent.run.take = self._counted
-        self.peer = Peer(self)
+        self.peer = Peer(self, version=version)
 
-    def _counted(self, data, most):
-        size = self._take(data, min(most, self._runs)) if self._runs else 0
+    def _counted(self, data, version, most):
+        size = self._take(data, version, min(most, self._runs)) if self._runs else 0
         self.taken += bool(size)
         return size
 
@@ -221,5 +223,91 @@ def test_runs_are_as_one_by_one(seed):
     for frame in frames:
         assert fast.way(frame) == slow.way(frame)
     assert fast.taken > 0 or of_one_shape
+    fast.close()
+    slow.close()
+
+
+HEAD_10 = struct.Struct("!BBHIIH6s6sHBxHBBxxIIHHQHHHHIHH")
+ACTIONS_10 = [struct.pack("!HHHH", 0, 8, port, 0) for port in (1, 2, 0xFFFB)]
+ACTIONS_10 += [
+    b"",
+    struct.pack("!HHI", 7, 8, 0x0A000001) + ACTIONS_10[0],
+    struct.pack("!HHHH", 0, 8, 0xFF01, 0),
+]
+WILD_10 = (
+    OFPFW.IN_PORT,
+    OFPFW.DL_SRC,
+    OFPFW.DL_DST,
+    OFPFW.DL_VLAN,
+    OFPFW.DL_VLAN_PCP,
+    OFPFW.NW_TOS,
+    OFPFW.TP_SRC,
+    OFPFW.TP_DST,
+)
+
+
+def kind10(r):
+    """Wildcards, and those values of a match of 1.0 that decide what others are."""
+    wild = (
+        sum(r.sample(WILD_10, r.choice((0, 6, 7, 8))))
+        | r.choice((0, 8, 32, 33)) << 8
+        | r.choice((0, 16, 63)) << 14
+    )
+    wild ^= r.choice((0, 0, 0, r.getrandbits(32)))
+    return (
+        wild, r.choice((0x800, 0x800, 0x806, 0x86DD)), r.choice((6, 17, 1, 58)), r.choice((0xFFFF, 5, 0x1005)),
+        r.choice((0, 1, 2, 4)), r.choice(ACTIONS_10), r.choice((0, 0, 0, 0, 1, 2, 3, 4)),
+    )  # fmt: skip
+
+
+def request10(r, kinds):
+    wild, dl_type, proto, vlan, flags, todo, command = r.choice(kinds)
+    if r.random() < 0.1:
+        command, todo = r.choice((0, 1, 2, 3, 4, 4)), r.choice(ACTIONS_10)
+
+    def few(bits, unless=0, shift=0):
+        if wild & unless and r.random() < 0.99:
+            return 0
+        return (r.getrandbits(bits) & r.choice((1, 3, (1 << bits) - 1))) << shift
+
+    port = 0 if wild & OFPFW.IN_PORT else r.choice((1, 2, r.getrandbits(16), 0xFFFE, 0xFF00, 0x8000))
+    src, dst = (few(48, bit).to_bytes(6, "big") for bit in (OFPFW.DL_SRC, OFPFW.DL_DST))
+    body = HEAD_10.pack(
+        1, 14, HEAD_10.size + len(todo), r.getrandbits(32), wild, port, src, dst,
+        r.choice((vlan, vlan, vlan ^ few(12, OFPFW.DL_VLAN))), few(3, OFPFW.DL_VLAN_PCP), dl_type, few(6, OFPFW.NW_TOS, 2),
+        proto, few(24, 32 << 8, 8), 0x0A000000 | few(8, 63 << 14, 16), few(8, OFPFW.TP_SRC), few(16, OFPFW.TP_DST),
+        few(64), command, r.choice((0, 0, 5)), r.choice((0, 0, 9)), r.choice((1, 2, 0xFFFF)),
+        r.choice((0xFFFFFFFF,) * 9 + (7,)), r.choice((0xFFFF,) * 9 + (1,)), flags & r.choice((3, 7)),
+    )  # fmt: skip
+    data = bytearray(body + todo)
+    if r.random() < 0.1:
+        data[r.choice((0, 1, *range(8, len(data))))] ^= 1 << r.randrange(8)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_runs_of_version_1_are_as_one_by_one(seed):
+    r = random.Random(seed)
+    fast, slow = World(runs=r.choice((1, 7, 256)), version=1), World(runs=0, version=1)
+    kinds = [kind10(r) for _ in range(5)]
+    kinds += [(*one[:6], command) for one in kinds for command in (0, 4)]
+    for _ in range(8):
+        messages = [request10(r, kinds) for _ in range(30)]
+        one_by_one = [answer for message in messages for answer in slow.peer.feed(message)]
+        assert fast.peer.feed(b"".join(messages)) == one_by_one
+        for world in (fast, slow):
+            world.clock.now += 1
+            world.agent.tick()
+        assert fast.state() == slow.state()
+        assert fast.peer.unasked == slow.peer.unasked
+    for frame in r.sample(FRAMES, 20):
+        assert fast.way(frame) == slow.way(frame)
+    for entry in list(slow.entries().values())[:40]:
+        try:
+            frame = compose(entry.match)
+        except (ValueError, OverflowError):
+            continue
+        assert fast.way(frame) == slow.way(frame)
+    assert fast.taken > 5
     fast.close()
     slow.close()

@@ -17,7 +17,7 @@ from vswitchd.datapath import dp
 from vswitchd.ofproto.buffers import Buffers
 from vswitchd.ofproto.bundles import Budget
 from vswitchd.ofproto.connection import VERSIONS
-from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFP_VERSION_13, OFPCR, OFPP, OFPPR, OFPR, OFPT
+from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFPCR, OFPP, OFPPR, OFPR, OFPT
 from vswitchd.ofproto.errors import OFPBRC, OFPRRFC, OFError
 from vswitchd.ofproto.flow_run import MOST, FlowRun
 from vswitchd.ofproto.flow_store import FlowStore
@@ -96,7 +96,7 @@ class Agent:
             log.debug("%s: %s: %s", session.peer, request.message.__class__.__name__, error)
             session.connection.refuse(error, request)
             return None
-        if isinstance(request.message, FlowMod) and session.version == OFP_VERSION_13:
+        if isinstance(request.message, FlowMod):
             self.run.learn(request.data, request.message)
         return job
 
@@ -106,12 +106,11 @@ class Agent:
         if (
             len(waiting) < OFP_HEADER_LEN
             or waiting[1] != OFPT.FLOW_MOD
-            or session.version != OFP_VERSION_13
             or session.role == OFPCR.SLAVE
             or self.transaction is not None
         ):
             return False
-        size = self.run.take(waiting, most)
+        size = self.run.take(waiting, session.version, most)
         session.connection.skip(size)
         return size > 0
 

@@ -20,14 +20,12 @@ struct program {
 struct template {
     uint8_t *mask, *head; /* n bytes each, n a multiple of 8 */
     uint32_t n, n_slots;
-    int adds;
     struct vs_run_slot slot[VS_RUN_SLOTS];
-    struct vs_key key_mask;
+    struct vs_run_common common;
 };
 
 struct vs_flow_run {
     vs_bridge *bridge;
-    struct vs_run_places places;
     unsigned n_templates;
     uint16_t order[VS_RUN_TEMPLATES]; /* the last used first */
     struct template *template[VS_RUN_TEMPLATES];
@@ -38,7 +36,7 @@ struct vs_flow_run {
 
 /* ---- what is known ------------------------------------------------------------------------------------------------- */
 
-vs_flow_run *vs_flow_run_new(vs_bridge *bridge, const struct vs_run_places *places)
+vs_flow_run *vs_flow_run_new(vs_bridge *bridge)
 {
     struct vs_flow_run *run = calloc(1, sizeof *run);
     if (run == NULL)
@@ -50,7 +48,6 @@ vs_flow_run *vs_flow_run_new(vs_bridge *bridge, const struct vs_run_places *plac
     }
     run->n_buckets = MIN_BUCKETS;
     run->bridge = bridge;
-    run->places = *places;
     return run;
 }
 
@@ -111,10 +108,10 @@ static bool edits_valid(const struct vs_run_edit *edits, uint32_t n_edits, uint3
 }
 
 int vs_flow_run_template(vs_flow_run *run, const uint8_t *mask, const uint8_t *head, uint32_t n,
-                         const struct vs_run_slot *slots, uint32_t n_slots, const struct vs_key *key_mask,
-                         int adds)
+                         const struct vs_run_slot *slots, uint32_t n_slots,
+                         const struct vs_run_common *common)
 {
-    const struct vs_run_places *p = &run->places;
+    const struct vs_run_places *p = &common->at;
     uint32_t fixed = VS_MAX(VS_MAX(p->cookie + 8u, p->idle + 2u), VS_MAX(p->hard + 2u, p->priority + 2u));
     if (n < HEADER || n < fixed || n % 8 != 0 || n > VS_RUN_HEAD || n_slots > VS_RUN_SLOTS ||
         !slots_valid(slots, n_slots, n))
@@ -135,8 +132,7 @@ int vs_flow_run_template(vs_flow_run *run, const uint8_t *mask, const uint8_t *h
     t->n = n;
     t->n_slots = n_slots;
     memcpy(t->slot, slots, n_slots * sizeof *slots);
-    t->key_mask = *key_mask;
-    t->adds = adds;
+    t->common = *common;
     unsigned kind = run->n_templates++;
     run->template[kind] = t;
     memmove(&run->order[1], &run->order[0], kind * sizeof run->order[0]);
@@ -287,7 +283,7 @@ static void gather(const struct template *t, const uint8_t *msg, struct vs_key *
 {
     for (uint32_t i = 0; i < t->n_slots; i++) {
         const struct vs_run_slot *s = &t->slot[i];
-        memcpy(packed + s->packed_end - s->size, msg + s->from, s->size);
+        put(packed, s->packed_end, msg + s->from, s->size, 0);
         put((uint8_t *)key, s->key_end, msg + s->from, s->size, s->shift);
     }
 }
@@ -304,7 +300,7 @@ static uint64_t add_rule(struct vs_flow_run *run, const struct template *t, cons
 {
     struct vs_action actions[VS_RUN_ACTIONS];
     if (p->n_edits == 0)
-        return vs_bridge_rule_add(run->bridge, spec, key, &t->key_mask, p->actions);
+        return vs_bridge_rule_add(run->bridge, spec, key, &t->common.key_mask, p->actions);
     memcpy(actions, p->actions, (spec->n_apply + spec->n_write) * sizeof actions[0]);
     for (uint32_t i = 0; i < p->n_edits; i++) {
         const struct vs_run_edit *e = &p->edits[i];
@@ -312,36 +308,38 @@ static uint64_t add_rule(struct vs_flow_run *run, const struct template *t, cons
         memset(a->value, 0, sizeof a->value);
         put(a->value, e->end, tail + e->from, e->size, e->shift);
     }
-    return vs_bridge_rule_add(run->bridge, spec, key, &t->key_mask, actions);
+    return vs_bridge_rule_add(run->bridge, spec, key, &t->common.key_mask, actions);
 }
 
 /* One message of a known kind; false: a rule could not be made. */
 static bool take(struct vs_flow_run *run, const struct template *t, const struct program *p,
                  const uint8_t *msg, struct vs_run_flow *to)
 {
-    struct vs_key key = {0};
-    const struct vs_run_places *at = &run->places;
-    memset(to, 0, sizeof *to);
+    struct vs_key key = t->common.key;
+    const struct vs_run_places *at = &t->common.at;
+    to->rule = 0;
+    memcpy(to->key, t->common.packed, sizeof to->key);
     gather(t, msg, &key, to->key);
-    memcpy(to->key + VS_RUN_KEY - 2, msg + at->priority, 2);
+    if (at->priority != 0)
+        memcpy(to->key + VS_RUN_KEY - 2, msg + at->priority, 2);
     to->cookie = (uint64_t)vs_get_be32(msg + at->cookie) << 32 | vs_get_be32(msg + at->cookie + 4);
     to->idle = vs_get_be16(msg + at->idle);
     to->hard = vs_get_be16(msg + at->hard);
     to->kind = p->kind;
     to->program = p->number;
-    if (!t->adds)
+    if (!t->common.adds)
         return true;
     if (run->bridge == NULL)
         return false;
     struct vs_rule_spec spec = p->spec;
-    spec.priority = vs_get_be16(msg + at->priority);
+    spec.priority = vs_get_be16(to->key + VS_RUN_KEY - 2);
     spec.cookie = to->cookie;
     to->rule = add_rule(run, t, p, msg + t->n, &spec, &key);
     return to->rule != 0;
 }
 
-uint32_t vs_flow_run_take(vs_flow_run *run, const uint8_t *data, size_t len, struct vs_run_flow *to,
-                          uint32_t max, size_t *used)
+uint32_t vs_flow_run_take(vs_flow_run *run, int version, const uint8_t *data, size_t len,
+                          struct vs_run_flow *to, uint32_t max, size_t *used)
 {
     uint32_t n = 0;
     size_t at = 0;
@@ -349,7 +347,8 @@ uint32_t vs_flow_run_take(vs_flow_run *run, const uint8_t *data, size_t len, str
         const uint8_t *msg = data + at;
         uint32_t length = message_length(msg, len - at);
         unsigned kind;
-        const struct template *t = length == 0 ? NULL : find_template(run, msg, length, &kind);
+        const struct template *t =
+            length == 0 || msg[0] != version ? NULL : find_template(run, msg, length, &kind);
         const struct program *p = t == NULL ? NULL : find_program(run, msg + t->n, length - t->n, kind);
         if (p == NULL || !take(run, t, p, msg, &to[n]))
             break;

@@ -9,7 +9,7 @@
  * the last bit that counts, or it ends the run and goes through Python.
  *
  * Values are gathered twice: into the key of the datapath, and into a big-endian number, priority last, that is the key of
- * the flow entry in Python (match_shape.py).
+ * the flow entry in Python (match_shape.py). Bits of values that all of a kind have stand in the template.
  *
  * Thread safety: control thread.
  */
@@ -43,9 +43,18 @@ struct vs_run_edit {
     uint8_t size, shift, end;
 };
 
-/* Where the fixed part of a flow-mod has what may differ: bytes into the message. */
+/* Where the fixed part of a flow-mod has what may differ: bytes into the message; priority 0: all of a kind have one, which stands
+ * in `packed` of the template. */
 struct vs_run_places {
     uint16_t cookie, idle, hard, priority;
+};
+
+/* What all messages of a kind have: the bits of values that no slot has, the mask of the key; `adds`: they make rules. */
+struct vs_run_common {
+    struct vs_key key, key_mask;
+    uint8_t packed[VS_RUN_KEY];
+    struct vs_run_places at;
+    uint8_t adds;
 };
 
 struct vs_run_flow {
@@ -61,14 +70,14 @@ struct vs_run_flow {
 VS_ASSERT_SIZE(struct vs_run_flow, 120);
 
 /* The bridge may be NULL: then messages that make rules are left alone. NULL: out of memory. */
-vs_flow_run *vs_flow_run_new(vs_bridge *bridge, const struct vs_run_places *places);
+vs_flow_run *vs_flow_run_new(vs_bridge *bridge);
 void vs_flow_run_free(vs_flow_run *run);
 void vs_flow_run_clear(vs_flow_run *run); /* forget all templates and programs */
-/* A template: `n` bytes of mask and of what the masked head must be; `adds`: its messages make rules. Returns its number, -EINVAL
- * where it does not fit, -ENOSPC or -ENOMEM. */
+/* A template: `n` bytes of mask and of what the masked head must be. Returns its number, -EINVAL where it does not fit, -ENOSPC
+ * or -ENOMEM. */
 int vs_flow_run_template(vs_flow_run *run, const uint8_t *mask, const uint8_t *head, uint32_t n,
-                         const struct vs_run_slot *slots, uint32_t n_slots, const struct vs_key *key_mask,
-                         int adds);
+                         const struct vs_run_slot *slots, uint32_t n_slots,
+                         const struct vs_run_common *common);
 /* A program of a template: the bytes behind the head (where there are edits: those bits of them that `mask` has), and the rule
  * that they make but for priority, cookie and the edits. 0 or -errno. */
 int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, const uint8_t *mask, uint32_t n,
@@ -76,8 +85,9 @@ int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, const u
                         const struct vs_run_edit *edits, uint32_t n_edits);
 /* The template of the first message, or -1. */
 int vs_flow_run_kind(vs_flow_run *run, const uint8_t *data, size_t len);
-/* Take up to `max` messages from the beginning of `data`, staging their rules. Returns how many; `used` bytes are done. */
-uint32_t vs_flow_run_take(vs_flow_run *run, const uint8_t *data, size_t len, struct vs_run_flow *to,
-                          uint32_t max, size_t *used);
+/* Take up to `max` messages of one version of OpenFlow from the beginning of `data`, staging their rules. Returns how many;
+ * `used` bytes are done. */
+uint32_t vs_flow_run_take(vs_flow_run *run, int version, const uint8_t *data, size_t len,
+                          struct vs_run_flow *to, uint32_t max, size_t *used);
 
 #endif

@@ -14,10 +14,10 @@ from vswitchd.datapath.action import RuleSpec
 from vswitchd.datapath.action import pack as pack_actions
 from vswitchd.datapath.bridge import fill_spec
 from vswitchd.datapath.core import ffi, lib, no_memory
-from vswitchd.ofproto.constants import OFPRR
+from vswitchd.ofproto.constants import OFP_VERSION_13, OFPRR
 from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
 from vswitchd.ofproto.flow_table import FlowEntry
-from vswitchd.ofproto.flow_template import PLACES, Edit, Template, edits_of, has_kind, template_of
+from vswitchd.ofproto.flow_template import Edit, Template, edits_of, has_kind, template_of
 
 if TYPE_CHECKING:
     from vswitchd.ofproto.compile import Program
@@ -38,15 +38,14 @@ class FlowRun:
 
     def __init__(self, store: FlowStore, bridge: Any) -> None:
         """bridge: the `cdata` of a DpBridge, or NULL: then only deletions are taken."""
-        places = ffi.new("struct vs_run_places *")
-        places.cookie, places.priority = PLACES["cookie"][0], PLACES["priority"][0]
-        places.idle, places.hard = PLACES["idle_timeout"][0], PLACES["hard_timeout"][0]
-        run = lib.vs_flow_run_new(bridge, places)
+        run = lib.vs_flow_run_new(bridge)
         if run == ffi.NULL:
             raise no_memory("flow-mods")
         self._run = ffi.gc(run, lib.vs_flow_run_free)
         self._store = store
         self._kinds: list[Template] = []
+        self._tables: set[int] = set()
+        """Those that kinds add to."""
         self._programs: list[Program | None] = []
         self._edited: set[int] = set()
         """The numbers of those whose set-fields are each flow's own."""
@@ -55,23 +54,23 @@ class FlowRun:
         self._flows = ffi.new("struct vs_run_flow[]", MOST)
         self._used = ffi.new("size_t *")
 
-    def take(self, data: bytearray, most: int = MOST) -> int:
+    def take(self, data: bytearray, version: int = OFP_VERSION_13, most: int = MOST) -> int:
         """Carry out at most so many flow-mods at the beginning of `data`, staged; return how many bytes they were."""
         if self._stamp != self._stamp_now():
             self._forget()
-        tables = {kind.table for kind in self._kinds}
-        most = min(most, MOST, *map(self._store.room, tables))
+        most = min(most, MOST, *map(self._store.room, self._tables))
         if not self._programs or most <= 0:
             return 0
         with ffi.from_buffer("uint8_t[]", data) as view:
-            n = lib.vs_flow_run_take(self._run, view, len(data), self._flows, most, self._used)
+            n = lib.vs_flow_run_take(self._run, version, view, len(data), self._flows, most, self._used)
         if n:
             self._enter(data, ffi.buffer(self._flows, n * _FLOW.size))
         return int(self._used[0])
 
     def learn(self, data: bytes, mod: FlowMod) -> None:
-        """Note the kind of a flow-mod of OpenFlow 1.3 that was carried out just now, if it has one, and its program."""
-        if not has_kind(mod):
+        """Note the kind of a flow-mod that was carried out just now, if it has one, and its program."""
+        version = data[0]
+        if not has_kind(mod, version):
             return
         if self._stamp != self._stamp_now():
             self._forget()
@@ -79,9 +78,10 @@ class FlowRun:
             self._forget()
         number = lib.vs_flow_run_kind(self._run, data, len(data))
         if number < 0:
-            number = self._add_kind(template_of(data, mod))
+            kind = template_of(data, mod, version)
+            number = -1 if kind is None else self._add_kind(kind)
         if number >= 0:
-            self._add_program(number, data[len(self._kinds[number].mask) :], mod)
+            self._add_program(number, data[len(self._kinds[number].mask) :], mod, version)
 
     def _add_kind(self, kind: Template) -> int:
         """Return its number; negative where it does not fit."""
@@ -89,17 +89,26 @@ class FlowRun:
         for to, (at, size, shift, key_end, packed_end) in zip(slots, kind.slots, strict=True):
             to.size, to.shift, to.key_end, to.packed_end = size, shift, key_end, packed_end
             setattr(to, "from", at)
+        common = ffi.new("struct vs_run_common *", {"adds": kind.adds})
+        ffi.buffer(ffi.addressof(common, "key"))[:] = kind.key
+        ffi.buffer(ffi.addressof(common, "key_mask"))[:] = kind.key_mask
+        if kind.packed.bit_length() > 8 * lib.VS_RUN_KEY:
+            return -1
+        common.packed = kind.packed.to_bytes(lib.VS_RUN_KEY, "big")
+        for name in ("cookie", "idle_timeout", "hard_timeout", "priority"):
+            setattr(common.at, name.partition("_")[0], kind.places.get(name, (0, 0))[0])
         number = int(
             lib.vs_flow_run_template(
-                self._run, kind.mask, kind.head, len(kind.mask), slots, len(slots),
-                ffi.from_buffer("struct vs_key *", kind.key_mask), kind.adds,
+                self._run, kind.mask, kind.head, len(kind.mask), slots, len(slots), common
             )
-        )  # fmt: skip
+        )
         if number >= 0:
             self._kinds.append(kind)
+            if kind.adds:
+                self._tables.add(kind.table)
         return number
 
-    def _add_program(self, number: int, tail: bytes, mod: FlowMod) -> None:
+    def _add_program(self, number: int, tail: bytes, mod: FlowMod, version: int) -> None:
         kind, store, program, actions, mask = self._kinds[number], self._store, None, b"", tail
         edits: tuple[Edit, ...] = ()
         spec = ffi.new("struct vs_rule_spec *")
@@ -111,7 +120,8 @@ class FlowRun:
                 RuleSpec(kind.table, 0, (), 0, apply, write, program.clear, program.metadata, program.goto),
             )
             actions = pack_actions(apply + write)
-            mask, edits = edits_of(tail, mod.instructions, len(apply) - len(program.apply))
+            if version == OFP_VERSION_13:
+                mask, edits = edits_of(tail, mod.instructions, len(apply) - len(program.apply))
         fixed = bytes(a & b for a, b in zip(tail, mask, strict=True)) if edits else tail
         places = ffi.new("struct vs_run_edit[]", len(edits))
         for to, edit in zip(places, edits, strict=True):
@@ -132,16 +142,13 @@ class FlowRun:
         now = store.clock()
         for rule, cookie, number, kind_number, idle, hard, n_tail, tail, packed in _FLOW.iter_unpack(flows):
             kind = kinds[kind_number]
-            sub = store.tables.subtable(
-                kind.table, kind.shape
-            )  # a deletion of another kind may have ended it
             key = int.from_bytes(packed, "big")
             program = programs[number]
             if program is None:
-                found = sub.entries.get(key)
-                if found is not None:
-                    store.delete(found, OFPRR.DELETE)
+                for entry in store.tables.find_all(kind.table, kind.shape, key):
+                    store.delete(entry, OFPRR.DELETE)
                 continue
+            sub = store.tables.subtable(kind.table, kind.shape)  # a deletion may have ended it
             own = (
                 program
                 if number not in self._edited
@@ -169,6 +176,7 @@ class FlowRun:
     def _forget(self) -> None:
         lib.vs_flow_run_clear(self._run)
         self._kinds.clear()
+        self._tables.clear()
         self._programs.clear()
         self._edited.clear()
         self._lately.clear()

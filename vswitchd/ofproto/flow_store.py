@@ -19,7 +19,7 @@ from vswitchd.ofproto.constants import OFPFC, OFPFF, OFPRR, OFPTT_ALL
 from vswitchd.ofproto.errors import OFPFMFC, OFError
 from vswitchd.ofproto.expiry import Expiry
 from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
-from vswitchd.ofproto.flow_table import N_TABLES, FlowEntry, FlowTables, Selection, SubTable
+from vswitchd.ofproto.flow_table import FlowEntry, FlowTables, Selection, SubTable
 from vswitchd.ofproto.flow_users import FlowUsers, users_of
 from vswitchd.ofproto.match_shape import PRIORITY_MASK, pack
 from vswitchd.ofproto.pipeline import WHOLE
@@ -227,9 +227,8 @@ class FlowStore:
         if not strict:
             return self.tables.select(want)
         shape, packed = pack(mod.match)
-        tables = range(N_TABLES) if mod.table_id == OFPTT_ALL else (mod.table_id,)
-        found = (self.tables.find(table, shape, packed | mod.priority) for table in tables)
-        return [entry for entry in found if entry is not None and want.admits(entry)]
+        found = self.tables.find_all(mod.table_id, shape, packed | mod.priority)
+        return [entry for entry in found if want.admits(entry)]
 
     def _check_table(self, mod: FlowMod, also: int = 0) -> None:
         if mod.table_id not in self.pipeline and mod.table_id != also:

@@ -126,10 +126,11 @@ class FlowTables:
         found = self.tables[table].get(shape)
         return found if found is not None else SubTable(shape)
 
-    def find(self, table: int, shape: Shape, key: int) -> FlowEntry | None:
-        """Return the entry with exactly this match and priority."""
-        sub = self.tables[table].get(shape)
-        return None if sub is None else sub.entries.get(key)
+    def find_all(self, table: int, shape: Shape, key: int) -> list[FlowEntry]:
+        """Return the entries with exactly this match and priority, of one table or of all (OFPTT_ALL)."""
+        tables = self.tables if table == OFPTT_ALL else self.tables[table : table + 1]
+        subs = [subs[shape] for subs in tables if shape in subs]
+        return [sub.entries[key] for sub in subs if key in sub.entries]
 
     def insert(self, sub: SubTable, entry: FlowEntry) -> None:
         """Add an entry that is not there yet to the subtable that `subtable()` gave."""

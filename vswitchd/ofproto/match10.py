@@ -195,4 +195,9 @@ def nearest10(match: Match) -> Match:
     return Match(tuple(entry for entry in match if entry.field.name not in writer.left))
 
 
+def write_nearest10(match: Match) -> bytes:
+    """Write `nearest10(match)`."""
+    return _Writer(match).data()
+
+
 MATCH10 = Match10()

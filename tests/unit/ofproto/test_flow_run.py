@@ -92,7 +92,7 @@ def test_incomplete_messages_wait(real, taken):
     for size in (*range(8), len(data) - 1):
         assert real.agent.run.take(bytearray(data[:size])) == 0
     assert real.agent.run.take(bytearray(data + data + data[:9])) == 2 * len(data)
-    assert real.agent.run.take(bytearray(data * 3), 2) == 2 * len(data)
+    assert real.agent.run.take(bytearray(data * 3), most=2) == 2 * len(data)
 
 
 @pytest.mark.parametrize("never", [
@@ -192,14 +192,20 @@ def test_long_matches_and_lists_of_instructions_are_left_alone(taken):
     assert taken(todo, before=todo)
 
 
+def common():
+    return ffi.new(
+        "struct vs_run_common *",
+        {"at": {"cookie": 8, "idle": 26, "hard": 28, "priority": 30}, "adds": 1},
+    )
+
+
 def template(**wrong):
     """Add a template with one slot to a run of its own: its number or -errno."""
-    places = ffi.new("struct vs_run_places *", {"cookie": 8, "idle": 26, "hard": 28, "priority": 30})
-    run = ffi.gc(lib.vs_flow_run_new(ffi.NULL, places), lib.vs_flow_run_free)
+    run = ffi.gc(lib.vs_flow_run_new(ffi.NULL), lib.vs_flow_run_free)
     slot = {"from": 40, "size": 4, "shift": 0, "key_end": 4, "packed_end": 20} | wrong
     n = slot.pop("n", 64)
     return lib.vs_flow_run_template(
-        run, bytes(2048), bytes(2048), n, [slot], slot.pop("n_slots", 1), ffi.new("struct vs_key *"), 1
+        run, bytes(2048), bytes(2048), n, [slot], slot.pop("n_slots", 1), common()
     )
 
 
@@ -257,9 +263,8 @@ def test_a_set_field_that_others_hang_on_is_no_value(taken):
 
 def program(**wrong):
     """Add a program with one edit to a template: 0 or -errno."""
-    places = ffi.new("struct vs_run_places *", {"cookie": 8, "idle": 26, "hard": 28, "priority": 30})
-    run = ffi.gc(lib.vs_flow_run_new(ffi.NULL, places), lib.vs_flow_run_free)
-    assert lib.vs_flow_run_template(run, bytes(64), bytes(64), 64, [], 0, ffi.new("struct vs_key *"), 1) == 0
+    run = ffi.gc(lib.vs_flow_run_new(ffi.NULL), lib.vs_flow_run_free)
+    assert lib.vs_flow_run_template(run, bytes(64), bytes(64), 64, [], 0, common()) == 0
     actions = ffi.new("struct vs_action[]", [{"type": lib.VS_ACT_SET_FIELD}, {"type": lib.VS_ACT_OUTPUT}])
     edit = {"from": 12, "action": 0, "size": 4, "shift": 0, "end": 4} | wrong
     spec = ffi.new("struct vs_rule_spec *", {"n_apply": edit.pop("n_apply", 2)})

@@ -75,7 +75,7 @@ def build(rows):
     for table, match, priority, program, cookie in rows:
         shape, packed = pack(match)
         sub = tables.subtable(table, shape)
-        if tables.find(table, shape, packed | priority) is None:
+        if not tables.find_all(table, shape, packed | priority):
             entry = FlowEntry(table, shape, packed | priority, program, 0.0)
             entry.cookie = cookie
             tables.insert(sub, entry)
