@@ -74,6 +74,7 @@ def core_data(core: dp.CoreStats, cycles_per_us: float) -> dict[str, Any]:
         "programs_refused": core.programs_refused,
         "punted": core.punt_packets,
         "punt_refused": core.punt_refused,
+        "deaf_queues": core.deaf_queues,
         "longest_round_cycles": core.max_gap_cycles,
         "cycles_per_us": cycles_per_us,
     }

@@ -253,6 +253,12 @@ def _core(out: Families, core: dp.CoreStats, cycles_per_us: int) -> None:
         seconds,
         core=cpu,
     )
+    out.gauge(
+        "vs_core_deaf_queues",
+        "Receive queues that cannot wake the core: their descriptor was refused.",
+        core.deaf_queues,
+        core=cpu,
+    )
     out.gauge("vs_programs", "Programs that cache entries of a core share.", core.programs, core=cpu)
     out.gauge("vs_cache_size", "Entries that the exact-match cache has room for.", core.emc_size, core=cpu)
     out.gauge("vs_cache_entries", "Entries of the exact-match cache in use.", core.emc_used, core=cpu)

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             subprocess.run([loop.program(Path(name), "ports.c"), str(words.rounds)], check=True)
         if words.what != "turn":
             binary = loop.program(Path(name), "wake.c")
-            for idle in (0, 100):
+            for idle in (0, 100, 500):
                 places = [str(words.switch_core), str(words.guest_core)]
                 subprocess.run([binary, str(words.rounds), str(idle), *places], check=True)
     return 0

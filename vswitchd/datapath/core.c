@@ -2,11 +2,11 @@
 #include "core.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -68,8 +68,10 @@ struct vs_core *vs_core_new(struct vs_dp *dp, unsigned index, int cpu, uint32_t 
     c->index = index;
     c->cpu = cpu;
     c->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    c->epoll_changes = UINT64_MAX; /* nothing is in it */
     c->qsbr = index == 0 ? -1 : qsbr_slot();
-    if (c->wake_fd < 0 || (index != 0 && c->qsbr < 0) || !alloc_parts(c, emc_entries)) {
+    if (c->wake_fd < 0 || c->epoll_fd < 0 || (index != 0 && c->qsbr < 0) || !alloc_parts(c, emc_entries)) {
         vs_core_free(c);
         return NULL;
     }
@@ -90,7 +92,6 @@ void vs_core_free(struct vs_core *c)
     free(c->normal);
     free(c->dirty);
     free(c->tx);
-    free(c->pollfds);
     vs_shaper_free(c->shaper);
     free(atomic_load_explicit(&c->rxqs, memory_order_relaxed));
     vs_emc_destroy(&c->emc);
@@ -98,6 +99,8 @@ void vs_core_free(struct vs_core *c)
     vs_punt_destroy(&c->punt);
     if (c->wake_fd >= 0)
         close(c->wake_fd);
+    if (c->epoll_fd >= 0)
+        close(c->epoll_fd);
     if (c->qsbr >= 0)
         qsbr_taken[c->qsbr] = false;
     free(c);
@@ -174,6 +177,16 @@ static void forget_watches(struct vs_core *c, const struct vs_rxq_list *list)
         list->watch[i] = vs_watch_always;
 }
 
+/* The frame that woke the core does not wait for a turn over all queues. */
+static int poll_rang(struct vs_core *c, const struct vs_rxq_list *list)
+{
+    int total = 0;
+    for (unsigned i = 0; i < c->n_rang; i++)
+        if (c->rang[i] < list->n)
+            total += poll_queue(c, &list->ref[c->rang[i]]);
+    return total;
+}
+
 static int poll_all(struct vs_core *c, const struct vs_rxq_list *list)
 {
     struct vs_watch *watch = list->watch;
@@ -211,11 +224,12 @@ int vs_core_iterate(struct vs_core *c)
     bool sweeping = vs_programs_sweep(&c->programs, epoch);
     const struct vs_rxq_list *list =
         atomic_load_explicit(&c->rxqs, memory_order_acquire); /* pairs with vs_dp_assign */
-    int total = poll_all(c, list);
+    int total = VS_UNLIKELY(c->n_rang != 0) ? poll_rang(c, list) : 0;
+    total += poll_all(c, list);
     /* After a sleep, or a queue may come from a core that sleeps, which armed it. What is there goes first. */
     if (VS_UNLIKELY(list != c->polled)) {
         c->polled = list;
-        vs_core_disarm(list, list->n);
+        vs_core_awake(c, list);
     }
     unsigned sent = 0;
     struct vs_shaper *shaper = __atomic_load_n(&c->shaper, __ATOMIC_ACQUIRE); /* pairs with give_shaper */

@@ -11,7 +11,6 @@
 #ifndef VS_CORE_H
 #define VS_CORE_H
 
-#include <poll.h>
 #include <pthread.h>
 
 #include "datapath.h"
@@ -29,6 +28,7 @@ enum {
     VS_GROUP_DEPTH = 8,
     VS_PUNT_RING = 4 << 20,
     VS_WATCH_AHEAD = 8,
+    VS_RANG = 32, /* descriptors that one wait tells of */
 };
 
 struct vs_rxq_ref {
@@ -99,8 +99,10 @@ struct vs_core {
     _Atomic bool stop;                /* control thread */
     _Atomic bool asleep;              /* core; control thread reads to decide whether to ring wake_fd */
     int wake_fd;
-    struct pollfd *pollfds;
-    unsigned n_pollfds;
+    int epoll_fd;           /* what the core sleeps on */
+    uint64_t epoll_changes; /* vs_watch_changes, as epoll_fd knows it */
+    unsigned n_rang;        /* after a sleep, until the first turn */
+    uint32_t rang[VS_RANG]; /* places in the list, perhaps in one before: only to be looked at first */
     pthread_t thread;
 };
 
@@ -111,10 +113,10 @@ int vs_core_start(struct vs_core *c); /* 0 or -errno */
 struct vs_rxq_list *vs_rxq_list_new(unsigned n);
 /* One iteration; returns packets received. */
 int vs_core_iterate(struct vs_core *c);
-/* Arm, wait, disarm; sleep.c. */
+/* Arm, wait; sleep.c. */
 void vs_core_sleep(struct vs_core *c);
-/* Ask the peers of the first n queues for no more notifications; none of them rang. */
-void vs_core_disarm(const struct vs_rxq_list *list, unsigned n);
+/* After a sleep and a turn: ask the peers for no more notifications, and drain what rang. */
+void vs_core_awake(struct vs_core *c, const struct vs_rxq_list *list);
 void vs_core_wake(struct vs_core *c); /* control thread */
 
 /* Handle n packets received by `in`: up to, not including, sending. `account`: write their fates to the port's ledger. */

@@ -225,6 +225,7 @@ static void swap_list(struct vs_core *c, struct vs_rxq_list *fresh)
 {
     struct vs_rxq_list *old = atomic_load_explicit(&c->rxqs, memory_order_relaxed);
     atomic_store_explicit(&c->rxqs, fresh, memory_order_release); /* pairs with vs_core_iterate */
+    vs_watch_changed();
     vs_qsbr_defer(&vs_qsbr, free, old);
 }
 

@@ -27,6 +27,8 @@ struct vs_core_stats {
     uint64_t programs, programs_refused;
     uint64_t tx_packets, tx_batches;
     uint64_t punt_packets, punt_refused;
+    uint64_t
+        deaf_queues; /* receive queues that cannot wake the core: epoll refused their descriptor (sleep.c) */
     uint64_t max_gap_cycles; /* longest busy iteration since the last read of it */
     VS_PARTIAL
 };

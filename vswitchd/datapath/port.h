@@ -5,9 +5,10 @@
  * the tail segments that rx handed out stay valid. tx sends a batch on behalf of one core; it must be safe when several
  * cores send to the port at once (a driver with fewer queues than cores takes a vs_spinlock per batch).
  * A core that goes to sleep calls rx_arm for every queue: it asks the peer for notifications, then looks once more, and
- * returns 1 when there is work after all. It then waits for `rx_fd` of every queue to be readable. After waking it calls
+ * returns 1 when there is work after all. It then waits for `rx_fd` of any queue to become readable. After waking it calls
  * rx_disarm of every queue, which also drains the descriptor if it is an eventfd that `rang`: one call of the system for each queue
- * would keep the frame that woke the core waiting. All are called on the core's thread.
+ * would keep the frame that woke the core waiting. All are called on the core's thread. Whoever puts another descriptor into rx_fd
+ * calls vs_watch_changed then: a core knows those that it waited for (sleep.c).
  * A driver whose peer tells of work by a word in memory implements rx_watch, and an idle queue costs next to nothing (watch.h).
  *
  * The ledger (see drop.h): the driver counts every packet it received in rx_packets/rx_bytes, also one that it

@@ -81,6 +81,7 @@ class CoreStats:
     tx_batches: int
     punt_packets: int
     punt_refused: int
+    deaf_queues: int
     max_gap_cycles: int
 
 

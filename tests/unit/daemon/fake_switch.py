@@ -175,6 +175,7 @@ class FakeDatapath:
                 tx_batches=45,
                 punt_packets=4,
                 punt_refused=1,
+                deaf_queues=0,
                 max_gap_cycles=5000,
             )
             for cpu in self.cpus

@@ -61,6 +61,7 @@ int vs_kernel_port_swap_fd(struct vs_port *port, int fd)
     struct vs_kernel_port *kp = VS_CONTAINER_OF(port, struct vs_kernel_port, port);
     int old = atomic_exchange_explicit(&kp->fd, fd, memory_order_relaxed);
     atomic_store_explicit(&port->rx_fd[0], fd, memory_order_relaxed);
+    vs_watch_changed();
     return old;
 }
 
@@ -93,6 +94,7 @@ void vs_kernel_rx_dead(struct vs_kernel_port *kp, int fd)
     /* Only when the control thread did not put another descriptor there in the meantime. */
     atomic_compare_exchange_strong_explicit(&kp->port.rx_fd[0], &fd, -1, memory_order_relaxed,
                                             memory_order_relaxed);
+    vs_watch_changed();
     vs_kernel_rx_was_empty(kp);
 }
 

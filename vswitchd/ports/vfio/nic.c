@@ -331,6 +331,7 @@ static void take_back(struct vs_nic *nic)
         tx->bufs = NULL;
         atomic_store_explicit(&nic->port.rx_fd[i], -1, memory_order_relaxed);
     }
+    vs_watch_changed();
     free(nic->scratch);
     nic->scratch = NULL;
 }
@@ -364,6 +365,7 @@ int vs_nic_start(struct vs_port *port, const struct vs_nic_config *config, uint6
     }
     for (unsigned i = 0; i < config->n_rxq; i++)
         atomic_store_explicit(&port->rx_fd[i], nic->rxq[i].fd, memory_order_relaxed);
+    vs_watch_changed();
     __atomic_store_n(&port->n_rxq, config->n_rxq, __ATOMIC_RELAXED);
     atomic_store_explicit(&nic->running, 1, memory_order_release); /* pairs with runs */
     return 0;

@@ -217,6 +217,7 @@ static void make_wake_fd(struct vs_vhost *v)
     v->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (vs_vhost_ring(v, 1) == NULL)
         atomic_store_explicit(&v->port.rx_fd[0], v->wake_fd, memory_order_relaxed);
+    vs_watch_changed();
 }
 
 void vs_vhost_wake(struct vs_vhost *v)
