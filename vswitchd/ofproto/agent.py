@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vswitchd.datapath import dp
 from vswitchd.ofproto.buffers import Buffers
+from vswitchd.ofproto.bundle_messages import ENVELOPE_BYTES, BundleAdd, Envelope
 from vswitchd.ofproto.bundles import Budget
 from vswitchd.ofproto.connection import VERSIONS
 from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFPCR, OFPP, OFPPR, OFPR, OFPT
@@ -97,22 +98,44 @@ class Agent:
             session.connection.refuse(error, request)
             return None
         if isinstance(request.message, FlowMod):
-            self.run.learn(request.data, request.message)
+            self.run.learn(request.data, request.message, session.version)
+        elif isinstance(request.message, BundleAdd):
+            self._learn_bundled(session, request.message, request.data)
         return job
 
+    def _learn_bundled(self, session: Session, message: BundleAdd, data: bytes) -> None:
+        session.bundles.seal(message.bundle_id, Envelope.of(data))
+        if isinstance(message.bundled.message, FlowMod):
+            self.run.learn_ahead(data[ENVELOPE_BYTES:], message.bundled.message, session.version)
+
     def run_flow_mods(self, session: Session, most: int = MOST) -> bool:
-        """Carry out the flow-mods that wait at the front of a connection, if they are of known kinds; whether any was."""
+        """Carry out the flow-mods that wait at the front of a connection, if they are of known kinds; whether any was.
+
+        Those in bundle-adds are put aside.
+        """
         waiting = session.connection.input
-        if (
-            len(waiting) < OFP_HEADER_LEN
-            or waiting[1] != OFPT.FLOW_MOD
-            or session.role == OFPCR.SLAVE
-            or self.transaction is not None
-        ):
+        if len(waiting) < OFP_HEADER_LEN or session.role == OFPCR.SLAVE or self.transaction is not None:
             return False
-        size = self.run.take(waiting, session.version, most)
+        if waiting[1] == OFPT.FLOW_MOD:
+            size = self.run.take(waiting, session.version, most)
+        elif waiting[1] == OFPT.EXPERIMENTER and session.bundles:
+            size = self._put_aside(session, waiting)
+        else:
+            return False
         session.connection.skip(size)
         return size > 0
+
+    def _put_aside(self, session: Session, waiting: bytearray) -> int:
+        bundle = session.bundles.latest()
+        if bundle is None or bundle.envelope is None:
+            return 0
+        most = session.bundles.room(len(waiting))
+        if most <= 0:
+            return 0
+        count, size, mods = self.run.unwrap(bundle.envelope, waiting, session.version, most)
+        if count:
+            session.bundles.add_bytes(bundle, count, mods)
+        return size
 
     def commit(self) -> None:
         """Show all flow-mods so far to packets; those of a transaction wait for its end."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field, replace
 
-from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFPT, ONF_EXPERIMENTER, ONFT
+from vswitchd.ofproto.constants import OFP_HEADER_LEN, OFP_VERSION_13, OFPT, ONF_EXPERIMENTER, ONFT
 from vswitchd.ofproto.errors import OFP_ERROR_DATA_MIN, OFPBFC, OFPBRC, EncodeError, OFError
 from vswitchd.ofproto.registry import ANY_VERSION, BY_CLASS, BY_KEY, Message, message
 from vswitchd.ofproto.wire import Layout, ListOf, Reader
@@ -68,6 +68,22 @@ class Bundled:
     xid: int
     message: Message
     head: bytes = field(default=b"", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What stands before the message of a bundle-add: all bits but length and xid are in `mask`."""
+
+    mask: bytes
+    head: bytes
+
+    @staticmethod
+    def of(data: bytes) -> Envelope | None:
+        """Take that of a bundle-add that was decoded; None where something is behind its message."""
+        if ENVELOPE_BYTES + int.from_bytes(data[ENVELOPE_BYTES + 2 : ENVELOPE_BYTES + 4], "big") != len(data):
+            return None
+        mask = b"\xff\xff" + bytes(OFP_HEADER_LEN - 2) + b"\xff" * (ENVELOPE_BYTES - OFP_HEADER_LEN)
+        return Envelope(mask, bytes(a & b for a, b in zip(data, mask, strict=False)))
 
 
 class _Bundled:
@@ -130,3 +146,9 @@ class BundleAdd(Message):
     flags: int
     bundled: Bundled
     properties: tuple[BundleProperty, ...] = ()
+
+
+_ROW = BY_CLASS[OFP_VERSION_13][BundleAdd]
+assert isinstance(_ROW.body, Layout)
+ENVELOPE_BYTES = OFP_HEADER_LEN + len(_ROW.prefix) + _ROW.body.fixed.size
+"""Bytes of a bundle-add before its message."""

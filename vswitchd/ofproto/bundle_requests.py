@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 from vswitchd.datapath import dp
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto.agent import HANDLERS, Agent, Job, handler
-from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl
-from vswitchd.ofproto.codec import encode
+from vswitchd.ofproto.bundle_messages import BundleAdd, BundleControl, Bundled
+from vswitchd.ofproto.codec import decode, encode, frame
 from vswitchd.ofproto.constants import OFPBCT
 from vswitchd.ofproto.errors import OFP_ERROR_DATA_MIN, OFPBFC, OFError
 from vswitchd.ofproto.requests import not_for_slaves
 from vswitchd.ofproto.transaction import Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vswitchd.ofproto.bundles import Bundle
     from vswitchd.ofproto.session import Session
 
@@ -68,18 +70,22 @@ def _commit(agent: Agent, session: Session, bundle: Bundle, xid: int, head: byte
 
 
 def _carry_out(agent: Agent, session: Session, bundle: Bundle, transaction: Transaction, end: Any) -> Job:
-    for done, item in enumerate(bundle.messages, 1):
+    for done, item in enumerate(_items(agent, session, bundle), 1):
         try:
-            for _ in HANDLERS[item.message.__class__](agent, session, item.xid, item.message) or ():
-                yield b""
+            if item is not None:
+                for _ in HANDLERS[item.message.__class__](agent, session, item.xid, item.message) or ():
+                    yield b""
         except OFError as error:
             while agent.flows.take_back_some():
                 yield b""
             transaction.rollback()
+            assert item is not None
             error.xid, error.data = item.xid, item.head
-            end(error, OFError(OFPBFC.MSG_FAILED, f"message {done} of bundle {bundle.number}: {error}"))
+            end(
+                error, OFError(OFPBFC.MSG_FAILED, f"message {item.xid:#x} of bundle {bundle.number}: {error}")
+            )
             return
-        if done % _TURN == 0:
+        if item is None or done % _TURN == 0:
             yield b""
     try:
         transaction.commit()
@@ -87,6 +93,27 @@ def _carry_out(agent: Agent, session: Session, bundle: Bundle, transaction: Tran
         end(OFError(OFPBFC.UNKNOWN, str(error)))
         return
     end()
+
+
+def _items(agent: Agent, session: Session, bundle: Bundle) -> Iterator[Bundled | None]:
+    """Yield in their order the messages that are to be carried out; None after a run of flow-mods that was carried out here."""
+    for item in bundle.messages:
+        if isinstance(item, Bundled):
+            yield item
+            continue
+        while item:
+            size = agent.run.take(item, session.version)
+            if size:
+                del item[:size]
+                yield None
+            else:
+                length = frame(item)
+                data = bytes(item[:length])
+                del item[:length]
+                xid, message = decode(data, session.version)
+                yield Bundled(xid, message, data[:OFP_ERROR_DATA_MIN])
+                assert isinstance(message, m.FlowMod)
+                agent.run.learn(data, message, session.version)
 
 
 def _end(session: Session, bundle: Bundle, xid: int, head: bytes, *errors: OFError) -> None:

@@ -15,7 +15,7 @@ from vswitchd.ofproto.errors import OFPBFC, OFError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vswitchd.ofproto.bundle_messages import Bundled
+    from vswitchd.ofproto.bundle_messages import Bundled, Envelope
 
 MAX_BUNDLES = 16
 """Of one connection."""
@@ -43,8 +43,11 @@ class Bundle:
     head: bytes
     touched: float
     closed: bool = False
-    messages: list[Bundled] = field(default_factory=list)
+    messages: list[Bundled | bytearray] = field(default_factory=list)
+    """Bytes are flow-mods of known kinds, whole and well-formed."""
     size: int = 0
+    envelope: Envelope | None = None
+    """What stood around the last message that was decoded: with the same bundle-adds need no other look."""
 
 
 class Bundles:
@@ -52,6 +55,7 @@ class Bundles:
 
     def __init__(self, clock: Callable[[], float], budget: Budget) -> None:
         self._bundles: dict[int, Bundle] = {}
+        self._latest: Bundle | None = None
         self._clock = clock
         self._budget = budget
 
@@ -80,10 +84,38 @@ class Bundles:
         size = int.from_bytes(message.head[2:4], "big") + _OVERHEAD
         if size > self._budget.left:
             raise OFError(OFPBFC.MSG_TOO_MANY, f"all bundles together take more than {MAX_BYTES} bytes")
+        self._count(bundle, size)
+        bundle.messages.append(message)
+
+    def seal(self, number: int, envelope: Envelope | None) -> None:
+        """Note what stood around the message that was added just now."""
+        bundle = self._bundles.get(number)
+        if bundle is not None:
+            bundle.envelope = envelope
+            self._latest = bundle
+
+    def latest(self) -> Bundle | None:
+        """Return the bundle that was added to last, if more may be added with the same envelope."""
+        found = self._latest
+        usable = found is not None and self._bundles.get(found.number) is found and not found.closed
+        return found if usable and found is not None and found.envelope is not None else None
+
+    def room(self, size: int) -> int:
+        """Return how many messages of so many bytes altogether may surely be added."""
+        return (self._budget.left - size) // _OVERHEAD
+
+    def add_bytes(self, bundle: Bundle, count: int, messages: bytes) -> None:
+        """Put so many flow-mods of known kinds aside, for which there is `room()`."""
+        self._count(bundle, len(messages) + count * _OVERHEAD)
+        if bundle.messages and isinstance(bundle.messages[-1], bytearray):
+            bundle.messages[-1] += messages
+        else:
+            bundle.messages.append(bytearray(messages))
+
+    def _count(self, bundle: Bundle, size: int) -> None:
         self._budget.left -= size
         bundle.size += size
         bundle.touched = self._clock()
-        bundle.messages.append(message)
 
     def close(self, number: int, flags: int) -> None:
         """Let nothing more be added. OFError."""

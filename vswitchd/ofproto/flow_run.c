@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { HEADER = 8, LENGTH_AT = 2, MIN_BUCKETS = 64 };
+enum { HEADER = 8, LENGTH_AT = 2, XID_AT = 4, MIN_BUCKETS = 64 };
 
 struct program {
     struct program *next; /* in its bucket, or in the list of those with edits */
@@ -338,6 +338,42 @@ static bool take(struct vs_flow_run *run, const struct template *t, const struct
     return to->rule != 0;
 }
 
+/* What a whole message of this version is; NULL: not known. */
+static const struct program *find(struct vs_flow_run *run, int version, const uint8_t *msg, uint32_t length,
+                                  const struct template **found)
+{
+    unsigned kind;
+    const struct template *t =
+        length == 0 || msg[0] != version ? NULL : find_template(run, msg, length, &kind);
+    *found = t;
+    return t == NULL ? NULL : find_program(run, msg + t->n, length - t->n, kind);
+}
+
+uint32_t vs_flow_run_unwrap(vs_flow_run *run, int version, const uint8_t *mask, const uint8_t *head,
+                            uint32_t n, const uint8_t *data, size_t len, uint8_t *to, uint32_t max,
+                            size_t *used, size_t *copied)
+{
+    uint32_t count = 0;
+    size_t at = 0, size = 0;
+    for (; count < max; count++) {
+        const uint8_t *outer = data + at, *inner = outer + n;
+        uint32_t whole = message_length(outer, len - at);
+        if (whole < n || !looks_like(outer, mask, head, n))
+            break;
+        uint32_t length = message_length(inner, whole - n);
+        const struct template *t;
+        if (length == 0 || length != whole - n || memcmp(outer + XID_AT, inner + XID_AT, 4) != 0 ||
+            find(run, version, inner, length, &t) == NULL)
+            break;
+        memcpy(to + size, inner, length);
+        size += length;
+        at += whole;
+    }
+    *used = at;
+    *copied = size;
+    return count;
+}
+
 uint32_t vs_flow_run_take(vs_flow_run *run, int version, const uint8_t *data, size_t len,
                           struct vs_run_flow *to, uint32_t max, size_t *used)
 {
@@ -346,10 +382,8 @@ uint32_t vs_flow_run_take(vs_flow_run *run, int version, const uint8_t *data, si
     while (n < max) {
         const uint8_t *msg = data + at;
         uint32_t length = message_length(msg, len - at);
-        unsigned kind;
-        const struct template *t =
-            length == 0 || msg[0] != version ? NULL : find_template(run, msg, length, &kind);
-        const struct program *p = t == NULL ? NULL : find_program(run, msg + t->n, length - t->n, kind);
+        const struct template *t;
+        const struct program *p = find(run, version, msg, length, &t);
         if (p == NULL || !take(run, t, p, msg, &to[n]))
             break;
         to[n].tail = (uint32_t)(at + t->n);

@@ -85,6 +85,12 @@ int vs_flow_run_program(vs_flow_run *run, int kind, const uint8_t *tail, const u
                         const struct vs_run_edit *edits, uint32_t n_edits);
 /* The template of the first message, or -1. */
 int vs_flow_run_kind(vs_flow_run *run, const uint8_t *data, size_t len);
+/* Messages in envelopes: one of `n` bytes that has `head` where `mask` has bits stands before each, with the length of both and the
+ * message's xid. Copy up to `max` of them that are of known kinds to `to`, which has room for `len` bytes. Returns how many; `used` bytes
+ * are done, `copied` are in `to`. */
+uint32_t vs_flow_run_unwrap(vs_flow_run *run, int version, const uint8_t *mask, const uint8_t *head,
+                            uint32_t n, const uint8_t *data, size_t len, uint8_t *to, uint32_t max,
+                            size_t *used, size_t *copied);
 /* Take up to `max` messages of one version of OpenFlow from the beginning of `data`, staging their rules. Returns how many;
  * `used` bytes are done. */
 uint32_t vs_flow_run_take(vs_flow_run *run, int version, const uint8_t *data, size_t len,

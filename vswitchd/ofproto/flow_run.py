@@ -7,6 +7,7 @@ look like one, as many as stand at the beginning of the input, and leaves everyt
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from vswitchd.datapath.action import pack as pack_actions
 from vswitchd.datapath.bridge import fill_spec
 from vswitchd.datapath.core import ffi, lib, no_memory
 from vswitchd.ofproto.constants import OFP_VERSION_13, OFPRR
+from vswitchd.ofproto.errors import OFError
 from vswitchd.ofproto.flow_program import Rewritten, apply_of, program_of
 from vswitchd.ofproto.flow_table import FlowEntry
 from vswitchd.ofproto.flow_template import Edit, Template, edits_of, has_kind, template_of
 
 if TYPE_CHECKING:
+    from vswitchd.ofproto.bundle_messages import Envelope
     from vswitchd.ofproto.compile import Program
     from vswitchd.ofproto.flow_store import FlowStore
     from vswitchd.ofproto.messages import FlowMod
@@ -29,6 +32,8 @@ MOST = 256
 _PROGRAMS = 4096
 """Programs that are known at a time, over all kinds."""
 _LATELY = 256
+_WINDOW = 1 << 16
+"""Bytes that are unwrapped at a time: the longest message."""
 _FLOW = struct.Struct(f"=QQIHHHHI{lib.VS_RUN_KEY}s")
 assert _FLOW.size == ffi.sizeof("struct vs_run_flow")
 
@@ -52,7 +57,8 @@ class FlowRun:
         self._lately: dict[tuple[Program, bytes], Rewritten] = {}
         self._stamp = self._stamp_now()
         self._flows = ffi.new("struct vs_run_flow[]", MOST)
-        self._used = ffi.new("size_t *")
+        self._used, self._copied = ffi.new("size_t *"), ffi.new("size_t *")
+        self._room = ffi.new("uint8_t[]", _WINDOW)
 
     def take(self, data: bytearray, version: int = OFP_VERSION_13, most: int = MOST) -> int:
         """Carry out at most so many flow-mods at the beginning of `data`, staged; return how many bytes they were."""
@@ -67,9 +73,33 @@ class FlowRun:
             self._enter(data, ffi.buffer(self._flows, n * _FLOW.size))
         return int(self._used[0])
 
-    def learn(self, data: bytes, mod: FlowMod) -> None:
+    def unwrap(
+        self, envelope: Envelope, data: bytearray, version: int, most: int = MOST
+    ) -> tuple[int, int, bytes]:
+        """Take flow-mods of known kinds in envelopes from the beginning of `data`: how many, how many bytes, and the flow-mods.
+
+        Nothing is carried out; `take()` will do it, if the switch is still the same.
+        """
+        if self._stamp != self._stamp_now():
+            self._forget()
+        if not self._programs:
+            return 0, 0, b""
+        size, room = min(len(data), len(self._room)), self._room
+        with ffi.from_buffer("uint8_t[]", data) as view:
+            n = lib.vs_flow_run_unwrap(
+                self._run, version, envelope.mask, envelope.head, len(envelope.head), view, size, room,
+                min(most, MOST), self._used, self._copied,
+            )  # fmt: skip
+        return n, int(self._used[0]), bytes(ffi.buffer(room, self._copied[0]))
+
+    def learn_ahead(self, data: bytes, mod: FlowMod, version: int) -> None:
+        """Do so for one that is not carried out yet, if it could be now."""
+        with contextlib.suppress(OFError):
+            self._store.check_table(mod)
+            self.learn(data, mod, version)
+
+    def learn(self, data: bytes, mod: FlowMod, version: int) -> None:
         """Note the kind of a flow-mod that was carried out just now, if it has one, and its program."""
-        version = data[0]
         if not has_kind(mod, version):
             return
         if self._stamp != self._stamp_now():

@@ -79,14 +79,14 @@ class FlowStore:
         long is done by whoever runs through the iterator that it returns.
         """
         if mod.command in (OFPFC.DELETE, OFPFC.DELETE_STRICT):
-            self._check_table(mod, also=OFPTT_ALL)
+            self.check_table(mod, also=OFPTT_ALL)
             found = self._selected(mod, strict=mod.command == OFPFC.DELETE_STRICT)
             if mod.command == OFPFC.DELETE:
                 return self._delete_in_turns(found)
             for entry in found:
                 self.delete(entry, OFPRR.DELETE)
             return None
-        self._check_table(mod)
+        self.check_table(mod)
         program = program_of(mod, self.pipeline, self.groups, self.meters)
         if mod.command == OFPFC.ADD:
             self._add(mod, program, reset=afresh or bool(mod.flags & OFPFF.RESET_COUNTS))
@@ -230,7 +230,8 @@ class FlowStore:
         found = self.tables.find_all(mod.table_id, shape, packed | mod.priority)
         return [entry for entry in found if want.admits(entry)]
 
-    def _check_table(self, mod: FlowMod, also: int = 0) -> None:
+    def check_table(self, mod: FlowMod, also: int = 0) -> None:
+        """OFError BAD_TABLE_ID where there is no such table."""
         if mod.table_id not in self.pipeline and mod.table_id != also:
             raise OFError(OFPFMFC.BAD_TABLE_ID, f"table {mod.table_id}")
 
