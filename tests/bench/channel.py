@@ -22,7 +22,7 @@ _CHUNK = 1000
 _PATIENCE = 240.0
 _BEHIND = 5
 TICK = 0.002
-"""Seconds between two bursts of a paced stream: 20 messages at 10,000 a second."""
+"""Seconds between two bursts of a paced stream at least: 20 messages at 10,000 a second."""
 SETTLE = 0.1
 """Seconds between two barriers of a paced stream."""
 
@@ -92,18 +92,19 @@ class Channel:
         self._until(lambda: self._waiting == 0)
 
     def pace(self, messages: Iterator[bytes], rate: float, seconds: float) -> Paced:
-        """Send `rate` messages a second for `seconds`; fewer when the switch is half a second behind."""
+        """Send `rate` messages a second for `seconds`, the first at once; fewer when the switch is half a second behind."""
+        tick = max(TICK, 1 / rate)
         begin = time.monotonic()
         sent, next_barrier = 0, begin + SETTLE
         while (now := time.monotonic()) < begin + seconds:
-            due = min(int((now - begin) * rate) - sent, 1 + int(rate * SETTLE))
+            due = min(1 + int((now - begin) * rate) - sent, 1 + int(rate * SETTLE))
             if due > 0 and self._waiting < _BEHIND:
                 self._socket.sendall(b"".join(map(self._numbered, islice(messages, due))))
                 sent += due
                 if now >= next_barrier:
                     self._ask_barrier()
                     next_barrier = now + SETTLE
-            self._read(TICK)
+            self._read(tick)
         self.barrier()
         return Paced(sent, time.monotonic() - begin)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +26,8 @@ from .channel import Channel
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-BRIDGE = f"vsb{os.getpid() % 100000}"
+_BRIDGES = (f"vsb{os.getpid() % 100000}x{number}" for number in count())
+"""Interfaces of the kernel have these names: each switch needs its own."""
 STANDARD_MTU = 1500
 _MOST_ETHDEVS = 32
 """Ports that a DPDK program has at most, as Debian builds it."""
@@ -35,11 +37,15 @@ _MOST_GUESTS = 511
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Ports of a switch, numbered from 1, how large a packet they take, and whether guests may send segments."""
+    """Ports of a switch, numbered from 1, how large a packet they take, and whether guests may send segments.
+
+    `huge_mb`: huge pages for OVS, in megabytes; twins share what there is.
+    """
 
     ports: int = 2
     mtu: int = STANDARD_MTU
     tso: bool = False
+    huge_mb: int = 1024
 
 
 def port_name(number: int) -> str:
@@ -56,6 +62,7 @@ class Contender(ABC):
 
     def __init__(self, directory: Path, core: int, layout: Layout) -> None:
         self.directory, self.core, self.layout = directory, core, layout
+        self.bridge = next(_BRIDGES)
 
     @property
     def sockets(self) -> list[Path]:
@@ -108,7 +115,7 @@ class Steered(Contender):
     @property
     def control(self) -> Path:
         """The OpenFlow socket of its bridge."""
-        return self.directory / f"{BRIDGE}.mgmt"
+        return self.directory / f"{self.bridge}.mgmt"
 
     def channel(self) -> Channel:
         """Connect by OpenFlow."""
@@ -120,7 +127,7 @@ class Steered(Contender):
 
     def change_ports(self, *, add: Sequence[int] = (), remove: Sequence[int] = ()) -> None:
         """Add and remove ports by number in one command."""
-        commands = [["del-port", BRIDGE, port_name(number)] for number in remove]
+        commands = [["del-port", self.bridge, port_name(number)] for number in remove]
         commands += [self._add_port(number) for number in add]
         if commands:
             self.peer.vsctl(*[word for command in commands for word in ("--", *command)][1:])
@@ -146,7 +153,7 @@ class Steered(Contender):
         return ready[0] - begin if ready else float("nan")
 
     def _add_port(self, number: int) -> list[str]:
-        words = ["add-port", BRIDGE, port_name(number), "--", "set", "Interface", port_name(number)]
+        words = ["add-port", self.bridge, port_name(number), "--", "set", "Interface", port_name(number)]
         words.append(f"ofport_request={number}")
         if self.connects:
             words += ["type=dpdkvhostuserclient", f"options:vhost-server-path={self.sockets[number - 1]}"]
@@ -155,7 +162,7 @@ class Steered(Contender):
         return words if self.layout.mtu == STANDARD_MTU else [*words, f"mtu_request={self.layout.mtu}"]
 
     def _add_all(self) -> None:
-        self.peer.add_bridge(BRIDGE, secure=True)
+        self.peer.add_bridge(self.bridge, secure=True)
         self.change_ports(add=range(1, self.layout.ports + 1))
 
     def close(self) -> None:
@@ -210,9 +217,10 @@ class Ovs(Steered):
         super().__init__(directory, core, layout)
         mask = 1 << core
         self.connects = layout.tso  # on ports that listen it takes no segments
-        self.peer: OvsDpdk = OvsDpdk(
-            directory, OvsSetup(pmd_mask=mask, lcore_mask=mask, megabytes=1024, tso=layout.tso)
+        setup = OvsSetup(
+            pmd_mask=mask, lcore_mask=mask, megabytes=layout.huge_mb, tso=layout.tso, own_net=True
         )
+        self.peer: OvsDpdk = OvsDpdk(directory, setup)
 
     def start(self) -> None:
         self.peer.start()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from .contenders import Contender, Layout, Steered
@@ -35,6 +37,11 @@ class Times:
         """How often a measurement is done that others disturb."""
         return 1 if self.quick else 4
 
+    @property
+    def pairs(self) -> tuple[int, float]:
+        """How many pairs of neighbouring windows are compared (`pairs.py`), and the seconds of a window."""
+        return (6 if self.quick else 24, 0.04)
+
 
 QUIET = 0.15
 """Processors that others may use beside a measurement. On two cores a compiler costs every switch more than half."""
@@ -47,6 +54,10 @@ class Traffic:
     source: int
     sink: int
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def moved(self, by: int) -> Traffic:
+        """Give the same between guests whose numbers are higher."""
+        return replace(self, source=self.source + by, sink=self.sink + by)
 
 
 def both(**options: Any) -> tuple[Traffic, Traffic]:
@@ -141,9 +152,23 @@ class Seat:
             self.contender.pause()
 
     @contextmanager
-    def generator(self) -> Iterator[Generator]:
-        """Plug a generator into all ports."""
-        sockets = self.contender.sockets
+    def twin(self) -> Iterator[Contender]:
+        """Start another such switch with the same rules; both run, until they are told to take turns."""
+        mine = self.contender
+        with TemporaryDirectory(prefix="twin", dir=mine.directory.parent) as directory:
+            other = type(mine)(Path(directory), mine.core, mine.layout)
+            try:
+                other.start()
+                other.install(self.group.rules())
+                yield other
+            finally:
+                other.resume()
+                other.close()
+
+    @contextmanager
+    def generator(self, twin: Contender | None = None) -> Iterator[Generator]:
+        """Plug a generator into all ports, those of a twin behind."""
+        sockets = [*self.contender.sockets, *(twin.sockets if twin else ())]
         ends = {"listen": sockets} if self.contender.connects else {"sockets": sockets}
         with Generator(**{"sockets": (), **ends, **self.group.generator}, core=self.core) as generator:
             yield generator
@@ -161,9 +186,9 @@ def send(generator: Generator, traffic: Iterable[Traffic], **more: Any) -> list[
 
 def count(seat: Seat, generator: Generator, times: Times) -> tuple[Figures, Measurement]:
     """Measure what runs. A measurement that others disturbed is done again, a few times; the quietest counts."""
-    tries = [_count(seat, generator, times.count)]
+    tries = [count_once(seat.contender, generator, times.count)]
     while min(map(_noise, tries)) > QUIET and len(tries) < times.tries:
-        tries.append(_count(seat, generator, times.count))
+        tries.append(count_once(seat.contender, generator, times.count))
     return min(tries, key=_noise)
 
 
@@ -171,15 +196,16 @@ def _noise(found: tuple[Figures, Measurement]) -> float:
     return found[0]["others"] + found[0]["stolen"]
 
 
-def _count(seat: Seat, generator: Generator, seconds: float) -> tuple[Figures, Measurement]:
-    seat.contender.begin()
-    clock = Clock.read((*seat.contender.pids(), generator.pid))
+def count_once(contender: Contender, generator: Generator, seconds: float) -> tuple[Figures, Measurement]:
+    """Measure what runs for so long."""
+    contender.begin()
+    clock = Clock.read((*contender.pids(), generator.pid, os.getpid()))
     measured = generator.measure(seconds)
     noise = clock.noise()
     figures = {
         "mpps": measured.mpps,
         "gbps": measured.gbps,
-        "cycles": seat.contender.cycles(),
+        "cycles": contender.cycles(),
         "busy": measured.busy_time,
         "load_cycles": measured.cycles_per_packet,
         **noise,

@@ -15,13 +15,17 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 
 @dataclass(frozen=True, slots=True)
 class OvsSetup:
-    """How it is started: cores as masks, huge pages in megabytes, `pmd-maxsleep` in us (None: spin), segments of guests."""
+    """How it is started: cores as masks, huge pages in megabytes, `pmd-maxsleep` in us (None: spin), segments of guests.
+
+    `own_net`: in a network namespace of its own; two daemons in one would want the same interface, ovs-netdev.
+    """
 
     pmd_mask: int = 1
     lcore_mask: int = 1
     megabytes: int = 256
     max_sleep: int | None = None
     tso: bool = False
+    own_net: bool = False
 
 
 class OvsDpdk:
@@ -74,6 +78,7 @@ class OvsDpdk:
         self._children.append(
             Child(
                 [
+                    *(["unshare", "--net"] if setup.own_net else []),
                     OVS_DPDK,
                     self._db,
                     f"--pidfile={self.directory}/vswitchd.pid",
