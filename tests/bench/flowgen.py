@@ -15,8 +15,8 @@ from .scenario import Case, Rows, Seat, Times, pause
 RING = 1024
 _PAGES = 128
 _MBUFS = 8192
-"""All that the rings and the caches hold, and no more: from the pool of 141,000 that testpmd takes by itself each packet is a line that
-left the caches long ago, and what is measured is the memory of this machine."""
+"""All that rings and caches hold, and no more: of the 141,000 that testpmd takes by itself each has left the caches when it is used
+again, and what is measured is the memory of this machine."""
 _WARM = 1.0
 """Seconds more than our own generator needs: testpmd takes its time to start."""
 
