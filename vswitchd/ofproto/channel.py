@@ -80,6 +80,7 @@ class Channel(asyncio.Protocol):
         self._full = False
         self._not_reading = False
         self._scheduled = False
+        self._running = False
 
     @property
     def ready(self) -> bool:
@@ -142,7 +143,11 @@ class Channel(asyncio.Protocol):
         if not self._not_reading and self._connection.unread > _UNREAD_HIGH:
             self._not_reading = True
             self._transport.pause_reading()
-        self._schedule()
+        share = 0.0 if self._scheduled else self._agent.turns.at_once(len(self._agent.sessions))
+        if share:
+            self._run(share)
+        else:
+            self._schedule()
 
     def eof_received(self) -> bool | None:
         """Answer what was asked before the end, then end."""
@@ -174,7 +179,7 @@ class Channel(asyncio.Protocol):
         self._schedule()
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._connection is not None:
+        if not self._scheduled and not self._running and self._connection is not None:
             self._scheduled = True
             self._agent.turns.join()
             self._loop.call_soon(self._scheduled_run)
@@ -188,6 +193,7 @@ class Channel(asyncio.Protocol):
         connection = self._connection
         if connection is None:
             return
+        self._running = True  # what is queued meanwhile is written below
         try:
             more = self._slice(connection, seconds)
             self._agent.commit()
@@ -196,6 +202,8 @@ class Channel(asyncio.Protocol):
             log.exception("%s: cannot answer", self.config.peer)
             self.close("internal error, see the log")
             return
+        finally:
+            self._running = False
         self._flush()
         if self._not_reading and connection.unread < _UNREAD_LOW and self._transport is not None:
             self._not_reading = False

@@ -24,6 +24,13 @@ class Turns:
         """Note that a connection is scheduled."""
         self._coming += 1
 
+    def at_once(self, connections: int) -> float:
+        """Return how many seconds a connection may work as soon as its bytes come, one of so many that may do so in this turn.
+
+        0: others are waiting for their turn. A peer that waits for each answer is spared a turn of the loop.
+        """
+        return 0.0 if self._coming or self._left else SLICE_SECONDS / max(1, connections)
+
     def share(self) -> float:
         """Return how many seconds a connection that was scheduled may work now."""
         if not self._left:
