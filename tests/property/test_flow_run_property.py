@@ -12,20 +12,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "ofproto")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fakes.packet_zoo import ZOO
-from fakes.switchbox import SwitchBox
-from of_peer import Clock, Peer, port
+from run_world import World
 
 from vswitchd.ofproto import actions as act
 from vswitchd.ofproto import instructions as ins
 from vswitchd.ofproto import messages as m
-from vswitchd.ofproto.agent import Agent, Identity
 from vswitchd.ofproto.codec import encode, join
 from vswitchd.ofproto.compose import compose
 from vswitchd.ofproto.constants10 import OFPFW
+from vswitchd.ofproto.dialect import express
 from vswitchd.ofproto.errors import OFError
 from vswitchd.ofproto.fields import BY_NAME, FIELDS
+from vswitchd.ofproto.flow_dump10 import flow10
+from vswitchd.ofproto.flow_table import Selection
+from vswitchd.ofproto.match10 import nearest10
+from vswitchd.ofproto.messages10 import FLOW_STATS
 from vswitchd.ofproto.multipart import FlowStatsRequest
 from vswitchd.ofproto.oxm import FieldMatch, Match, from_wire_order
+from vswitchd.ofproto.ports import duration
+from vswitchd.ofproto.stats import FlowStats
 from vswitchd.ofproto.structures import Bucket, DropBand, DscpRemarkBand
 
 FRAMES = [bytes(packet) for packet in ZOO.values()]
@@ -36,71 +41,6 @@ SETS = [
 SETS.append(act.SetField(BY_NAME["vlan_vid"], 0x1003))
 LISTS = [(act.Output(port),) for port in (1, 2, 0, 0xFFFFFFFD)] + [(act.Group(1),), (act.Group(2),), ()]
 LISTS += [(one, act.Output(2)) for one in (*SETS, act.PopVlan(), act.DecNwTtl(), act.PushVlan(0x8100))]
-
-
-class World:
-    """A switch with packets, whose only controller is `peer`; `runs`: what it may take."""
-
-    def __init__(self, *, runs, version=4):
-        self.clock = Clock()
-        self.box = SwitchBox(2)
-        self.bridge = self.box.bridge
-        self.agent = Agent(self.box.bridge, self.box.dp, self.clock, Identity(0xABC, "br0"))
-        for number, handle in self.box.ports.items():
-            self.agent.add_port(port(number), handle)
-        self.taken = 0
-        self._take, self._runs = self.agent.run.take, runs
-        self.agent.run.take = self._counted
-        self.wrapped = 0
-        self._unwrap, self.agent.run.unwrap = self.agent.run.unwrap, self._counted_unwrap
-        self.peer = Peer(self, version=version)
-
-    def _counted_unwrap(self, envelope, data, version, most):
-        found = self._unwrap(envelope, data, version, min(most, self._runs)) if self._runs else (0, 0, b"")
-        self.wrapped += found[0]
-        return found
-
-    def _counted(self, data, version, most=256):
-        size = self._take(data, version, min(most, self._runs)) if self._runs else 0
-        self.taken += bool(size)
-        return size
-
-    def entries(self):
-        tables = self.agent.flows.tables
-        return {(table, shape, key): entry for table, subs in enumerate(tables.tables)
-                for shape, sub in subs.items() for key, entry in sub.entries.items()}  # fmt: skip
-
-    def state(self):
-        store = self.agent.flows
-        found = {key: (e.cookie, e.flags, e.idle, e.hard, e.created, e.used, e.timer, e.program.whole,
-                       e.program.outputs, e.reason, e.packets)
-                 for key, e in self.entries().items()}  # fmt: skip
-        users = [{n: {(e.table, e.shape, e.key) for e in all_} for n, all_ in kind.items()}
-                 for kind in (store.group_users, store.meter_users)]  # fmt: skip
-        priorities = [
-            {shape: sub.priorities for shape, sub in table.items()} for table in store.tables.tables
-        ]
-        stats = self.bridge.stats()
-        return (
-            found,
-            users,
-            priorities,
-            store.tables.counts,
-            stats["n_rules"],
-            stats["n_masks"],
-            self.bridge.used_mask(),
-        )
-
-    def way(self, frame):
-        """What happens to a frame; rules by their entries."""
-        names = {entry.rule: key for key, entry in self.entries().items()}
-        trace = self.bridge.trace(frame, 1)
-        return [event._replace(rule=0) for event in trace.events], [
-            names.get(event.rule) for event in trace.events
-        ]
-
-    def close(self):
-        self.box.dp.close()
 
 
 def constraint(r, row):
@@ -220,6 +160,7 @@ def test_runs_are_as_one_by_one(seed):
         assert fast.state() == slow.state()
         assert fast.peer.unasked == slow.peer.unasked
         assert fast.peer.ask(FlowStatsRequest()) == slow.peer.ask(FlowStatsRequest())
+    assert_dumped_as_the_codec_does(fast)
     frames = r.sample(FRAMES, 5)
     for entry in r.sample(
         sorted(slow.entries().values(), key=lambda e: (e.table, e.key)), min(40, len(slow.entries()))
@@ -298,6 +239,18 @@ def test_bundles_in_runs_are_as_one_by_one(seed):
     assert fast.taken > 0
     fast.close()
     slow.close()
+
+
+def assert_dumped_as_the_codec_does(world):
+    """Each entry in flow statistics of 1.0: the bytes that the codec writes of its nearest match."""
+    now, flows = world.clock() + 2.25, world.agent.flows
+    for entry in flows.tables.select(Selection()):
+        counters = flows.counters(entry)
+        stats = FlowStats(
+            entry.table, *duration(now - entry.created), entry.priority, entry.idle, entry.hard, entry.flags, entry.cookie,
+            counters.packets, counters.bytes, nearest10(entry.match), express(entry.program.instructions, 1, entry.match),
+        )  # fmt: skip
+        assert flow10(entry, counters, now) == FLOW_STATS.write(stats, 1)
 
 
 HEAD_10 = struct.Struct("!BBHIIH6s6sHBxHBBxxIIHHQHHHHIHH")
@@ -381,6 +334,7 @@ def test_runs_of_version_1_are_as_one_by_one(seed):
         except (ValueError, OverflowError):
             continue
         assert fast.way(frame) == slow.way(frame)
+    assert_dumped_as_the_codec_does(fast)
     assert fast.taken > 5
     fast.close()
     slow.close()

@@ -13,13 +13,11 @@ from weakref import WeakKeyDictionary
 from vswitchd.ofproto.codec import encode
 from vswitchd.ofproto.constants import OFP_VERSION_10, OFP_VERSION_13, OFPMPF
 from vswitchd.ofproto.dialect import express, is_legacy
+from vswitchd.ofproto.flow_dump10 import flow10
 from vswitchd.ofproto.flow_program import Rewritten
 from vswitchd.ofproto.instructions import INSTRUCTIONS
-from vswitchd.ofproto.match10 import nearest10
-from vswitchd.ofproto.messages10 import FLOW_STATS
 from vswitchd.ofproto.multipart import FlowStatsReply
 from vswitchd.ofproto.ports import duration
-from vswitchd.ofproto.stats import FlowStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,12 +82,4 @@ def _instructions(entry: FlowEntry) -> bytes:
 
 
 def _flow10(flows: FlowStore, entry: FlowEntry, now: float) -> bytes:
-    """Write an entry for 1.0: what 1.0 can say of it."""
-    counters = flows.counters(entry)
-    match = entry.match
-    found = FlowStats(
-        entry.table, *duration(now - entry.created), entry.priority, entry.idle, entry.hard, entry.flags,
-        entry.cookie, counters.packets, counters.bytes, nearest10(match),
-        express(entry.program.instructions, OFP_VERSION_10, match),
-    )  # fmt: skip
-    return FLOW_STATS.write(found, OFP_VERSION_10)
+    return flow10(entry, flows.counters(entry), now)
