@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "classifier.h"
+#include "shape.h"
 #include "qsbr.h"
 
 enum { BITS_FOR_EACH = 32, LEAST_BITS = 512 };
@@ -37,20 +37,20 @@ void vs_changes_edits(struct vs_edited *e, const struct vs_instructions *in)
 /* The words of the rule's mask, as far as they can be told from a packet's key. */
 static void set_mask(struct vs_change *c, const struct vs_edited *e, const struct vs_rule *r)
 {
-    const struct vs_subtable *s = r->subtable;
+    const struct vs_mask *m = vs_rule_mask(r);
     const uint64_t *edited = vs_key_cwords(&e->bits);
     struct vs_key carried = {.metadata = {0}}; /* not in cached keys */
     memset(carried.metadata, 0xff, sizeof carried.metadata);
     memset(carried.tunnel_id, 0xff, sizeof carried.tunnel_id);
     const uint64_t *out = vs_key_cwords(&carried);
     c->n_words = 0;
-    for (unsigned i = 0; i < s->n_words; i++) {
-        uint64_t mask = s->mask[i] & ~out[s->index[i]];
+    for (unsigned i = 0; i < m->n_words; i++) {
+        uint64_t mask = m->word[i] & ~out[m->index[i]];
         if (r->table_id > 0)
-            mask = e->layers ? 0 : mask & ~edited[s->index[i]];
+            mask = e->layers ? 0 : mask & ~edited[m->index[i]];
         if (mask == 0)
             continue;
-        c->index[c->n_words] = s->index[i];
+        c->index[c->n_words] = m->index[i];
         c->mask[c->n_words++] = mask;
     }
 }
@@ -63,11 +63,11 @@ static bool same_mask(const struct vs_change *a, const struct vs_change *b)
 
 static void set_bit(struct vs_change *c, const struct vs_rule *r)
 {
-    const struct vs_subtable *s = r->subtable;
+    const struct vs_mask *m = vs_rule_mask(r);
     const uint64_t *words = vs_rule_words(r);
     uint64_t h = vs_hash_secret;
     for (unsigned i = 0, j = 0; j < c->n_words; i++)
-        if (s->index[i] == c->index[j])
+        if (m->index[i] == c->index[j])
             h = vs_mix(h, words[i] & c->mask[j++]);
     uint32_t bit = (uint32_t)h & c->bit_mask;
     c->bits[bit / 64] |= UINT64_C(1) << bit % 64;

@@ -20,7 +20,7 @@ struct search {
 static struct vs_rule *look(const struct vs_subtable *s, const struct search *at, const uint64_t *key,
                             uint64_t version)
 {
-    if (at->first != NULL && VS_LIKELY(vs_rule_same(s, key, at->first)))
+    if (at->first != NULL && !s->merged && VS_LIKELY(vs_mask_same(&s->mask, key, at->first)))
         return vs_chain_visible(at->first, version);
     if (at->first == NULL && VS_LIKELY(__atomic_load_n(&at->bucket->over, __ATOMIC_RELAXED) == 0))
         return NULL;

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "bridge.h"
+#include "shape.h"
 
 enum { MIN_SHARED = 64 };
 
@@ -173,11 +174,11 @@ static void give_number(struct vs_rule *r)
     first_free = vs_rule_number(r);
 }
 
-/* Its masked value and the hash of it. */
+/* Its masked value. */
 static bool set_words(struct vs_rule *r, const struct vs_key *value, const struct vs_key *mask)
 {
     const uint64_t *v = vs_key_cwords(value), *m = vs_key_cwords(mask);
-    uint64_t h = vs_hash_secret, *words = r->words;
+    uint64_t *words = r->words;
     r->n_words = (uint8_t)__builtin_popcount(vs_key_word_map(mask));
     if (r->n_words > VS_RULE_WORDS) {
         words = malloc(r->n_words * sizeof words[0]);
@@ -186,11 +187,8 @@ static bool set_words(struct vs_rule *r, const struct vs_key *value, const struc
         r->far = words;
     }
     for (unsigned i = 0, j = 0; i < VS_KEY_WORDS; i++)
-        if (m[i] != 0) {
-            words[j] = v[i] & m[i];
-            h = vs_mix(h, words[j++]);
-        }
-    r->hash = (uint32_t)h;
+        if (m[i] != 0)
+            words[j++] = v[i] & m[i];
     return true;
 }
 
@@ -220,6 +218,8 @@ void vs_rule_free(struct vs_rule *r)
     drop_instructions(r->instructions);
     if (r->n_words > VS_RULE_WORDS)
         free(r->far);
+    if (r->shape != 0)
+        vs_shape_unref(&vs_shape_base[r->shape]);
     give_number(r);
 }
 

@@ -38,7 +38,7 @@ struct vs_instructions {
 struct vs_rule {
     /* line 0: what a lookup reads */
     union {
-        uint64_t words[VS_RULE_WORDS]; /* masked value, in the order of the subtable's words */
+        uint64_t words[VS_RULE_WORDS]; /* masked value, in the order of the mask's words */
         uint64_t *far;                 /* when there are more */
     };
     _Atomic uint64_t added;   /* version; UINT64_MAX: not committed yet */
@@ -46,7 +46,7 @@ struct vs_rule {
     const struct vs_instructions *instructions;
     _Atomic uint32_t next; /* number of the next in the chain: lower or equal priority */
     int32_t priority;      /* -1: the pseudo rule that stands for a table's miss, or a marker */
-    uint32_t hash;
+    uint32_t shape;        /* number of its mask (shape.h); 0: not in a table yet */
     uint8_t table_id;
     uint8_t n_words;
     _Atomic uint8_t dead;    /* no version has it any more: programs through it are to go */
