@@ -439,11 +439,13 @@ void vs_bridge_stats(vs_bridge *b, struct vs_bridge_stats *to)
     to->version = atomic_load_explicit(&b->view, memory_order_relaxed)->version;
     to->n_rules = b->n_rules;
     to->n_ports = atomic_load_explicit(&b->members, memory_order_relaxed)->n;
-    to->n_masks = 0;
+    to->n_masks = to->n_subtables = 0;
     for (unsigned i = 0; i < VS_MAX_TABLES; i++) {
         const struct vs_table *t = atomic_load_explicit(&b->tables[i], memory_order_relaxed);
-        if (t != NULL)
+        if (t != NULL) {
             to->n_masks += vs_table_n_masks(t);
+            to->n_subtables += vs_table_n_subtables(t);
+        }
     }
 }
 

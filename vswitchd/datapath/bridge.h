@@ -42,6 +42,7 @@ struct vs_retired {
 struct vs_bridge_stats {
     uint64_t version;
     uint32_t n_rules, n_masks, n_ports;
+    uint32_t n_subtables; /* what the masks are merged to: those of all tables that look-ups search */
 };
 
 #ifndef VS_CDEF

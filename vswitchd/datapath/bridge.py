@@ -117,10 +117,12 @@ class DpBridge:
         return out
 
     def stats(self) -> dict[str, int]:
-        """version, n_rules, n_masks, n_ports."""
+        """version, n_rules, n_masks, n_subtables (what the masks are merged to), n_ports."""
         s = ffi.new("struct vs_bridge_stats *")
         lib.vs_bridge_stats(self.cdata, s)
-        return {"version": s.version, "n_rules": s.n_rules, "n_masks": s.n_masks, "n_ports": s.n_ports}
+        return {
+            name: getattr(s, name) for name in ("version", "n_rules", "n_masks", "n_subtables", "n_ports")
+        }
 
     def used_mask(self) -> bytes:
         """The bits of the key that anybody asked about, as struct vs_key."""

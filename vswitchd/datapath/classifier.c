@@ -60,7 +60,9 @@ static void collect(struct search *s, const struct vs_bucket *buckets, uint32_t 
     }
 }
 
-static struct vs_rule *search_many(const struct vs_subtable_vec *vec, const uint64_t *key, uint64_t version)
+/* Not inlined: tables of few masks need none of its registers. */
+static __attribute__((noinline)) struct vs_rule *search_many(const struct vs_subtable_vec *vec,
+                                                             const uint64_t *key, uint64_t version)
 {
     struct {
         const struct vs_bucket *buckets;
@@ -92,8 +94,8 @@ struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *k
 {
     const struct vs_subtable_vec *vec =
         atomic_load_explicit(&t->vec, memory_order_acquire); /* pairs with publish_vec */
-    return vec->n <= FEW ? search_few(vec, vs_key_cwords(key), version)
-                         : search_many(vec, vs_key_cwords(key), version);
+    return vec->many ? search_many(vec, vs_key_cwords(key), version)
+                     : search_few(vec, vs_key_cwords(key), version);
 }
 
 /* ---- subtables, control thread ------------------------------------------------------------------------------------- */
@@ -106,6 +108,7 @@ static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
     if (fresh == NULL)
         return -ENOMEM;
     fresh->n = 0;
+    fresh->many = t->merging;
     for (struct vs_subtable *s = t->subtables; s != NULL; s = s->next) {
         if (s->n_rules == 0 && s != add)
             continue;
@@ -116,6 +119,7 @@ static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
         }
         fresh->ref[at] = (struct vs_subtable_ref){.subtable = s, .max_priority = s->max_priority};
     }
+    fresh->many = fresh->many || fresh->n > FEW;
     atomic_store_explicit(&t->vec, fresh, memory_order_release); /* pairs with vs_table_lookup */
     vs_qsbr_defer(&vs_qsbr, free, old);
     return 0;
@@ -207,6 +211,13 @@ static struct home merged_home(struct vs_table *t, struct vs_shape *shape, const
     return home_in(another(t, shape), r);
 }
 
+static struct home find_home(struct vs_table *t, struct vs_shape *shape, const struct vs_rule *r)
+{
+    if (shape->exact != NULL)
+        return home_in(shape->exact, r);
+    return t->merging ? merged_home(t, shape, r) : home_in(add_subtable(t, &shape->mask, shape), r);
+}
+
 static void count_rule(void *ctx, struct vs_rule *r)
 {
     struct vs_subtable *s = ctx;
@@ -222,7 +233,7 @@ static void count_rule(void *ctx, struct vs_rule *r)
 static void move_chain(struct vs_table *t, struct vs_shape *shape, struct vs_rule *head)
 {
     struct home h;
-    while ((h = merged_home(t, shape, head)).subtable == NULL ||
+    while ((h = find_home(t, shape, head)).subtable == NULL ||
            vs_subtable_place(h.subtable, head, h.hash) != 0)
         vs_qsbr_drain(&vs_qsbr);
     for (struct vs_rule *r = head;;) {
@@ -260,17 +271,6 @@ static void merge_small(struct vs_table *t)
     drop_empty(t);
 }
 
-static struct home find_home(struct vs_table *t, struct vs_shape *shape, const struct vs_rule *r)
-{
-    if (shape->exact != NULL)
-        return home_in(shape->exact, r);
-    if (!t->merging && t->n_subtables < VS_EXACT_SUBTABLES)
-        return home_in(add_subtable(t, &shape->mask, shape), r);
-    if (!t->merging)
-        merge_small(t);
-    return merged_home(t, shape, r);
-}
-
 /* 0 or -ENOMEM. The array is published before the rule comes: a reader that sees the rule sees the priority. */
 static int settle(struct vs_table *t, const struct home *h, struct vs_rule *r)
 {
@@ -305,6 +305,8 @@ int vs_table_insert(struct vs_table *t, struct vs_rule *r, const struct vs_key *
     if (shape == NULL)
         return -ENOMEM;
     r->shape = (uint32_t)(shape - vs_shape_base);
+    if (shape->exact == NULL && !t->merging && t->n_subtables >= VS_EXACT_SUBTABLES)
+        merge_small(t);
     struct home home = find_home(t, shape, r);
     if (home.subtable == NULL || settle(t, &home, r) != 0) {
         r->shape = 0;
@@ -415,4 +417,9 @@ void vs_table_used_mask(const struct vs_table *t, struct vs_key *mask)
 unsigned vs_table_n_masks(const struct vs_table *t)
 {
     return t->shapes.n;
+}
+
+unsigned vs_table_n_subtables(const struct vs_table *t)
+{
+    return atomic_load_explicit(&t->vec, memory_order_relaxed)->n;
 }

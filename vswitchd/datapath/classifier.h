@@ -32,6 +32,7 @@ struct vs_subtable_ref {
 
 struct vs_subtable_vec {
     unsigned n;
+    bool many;                    /* search them together: more than a few, or merged ones */
     struct vs_subtable_ref ref[]; /* highest max_priority first */
 };
 
@@ -65,6 +66,7 @@ void vs_table_kill(struct vs_table *t);
 /* OR the masks of all rules into `mask`. */
 void vs_table_used_mask(const struct vs_table *t, struct vs_key *mask);
 unsigned vs_table_n_masks(const struct vs_table *t);
+unsigned vs_table_n_subtables(const struct vs_table *t); /* that a look-up searches */
 #endif
 
 #endif

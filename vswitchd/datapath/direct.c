@@ -24,7 +24,7 @@ static struct vs_rule *look(const struct vs_subtable *s, const struct search *at
         return vs_chain_visible(at->first, version);
     if (at->first == NULL && VS_LIKELY(__atomic_load_n(&at->bucket->over, __ATOMIC_RELAXED) == 0))
         return NULL;
-    return vs_subtable_find(s, key, version);
+    return s->merged ? vs_subtable_best(s, key, version) : vs_subtable_find(s, key, version);
 }
 
 /* Search one subtable for the packets of `open`; `best` is replaced by what has a higher priority. */

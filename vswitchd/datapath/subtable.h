@@ -138,7 +138,7 @@ static inline struct vs_rule *vs_rule_better(struct vs_rule *best, struct vs_rul
     return r != NULL && (best == NULL || r->priority > best->priority) ? r : best;
 }
 
-/* As vs_table_lookup, in one subtable. */
+/* The rule of an exact subtable that matches, or NULL. */
 static inline struct vs_rule *vs_subtable_find(const struct vs_subtable *s, const uint64_t *key,
                                                uint64_t version)
 {
@@ -150,13 +150,9 @@ static inline struct vs_rule *vs_subtable_find(const struct vs_subtable *s, cons
         if ((used & (used - 1)) ==
             0) { /* one chain at most, as in many a table of a long pipeline: no hash */
             struct vs_rule *only = used != 0 ? vs_bucket_rule(buckets, (unsigned)__builtin_ctz(used)) : NULL;
-            return only != NULL && vs_mask_same(s->merged ? vs_rule_mask(only) : &s->mask, key, only)
-                       ? vs_chain_visible(only, version)
-                       : NULL;
+            return only != NULL && vs_mask_same(&s->mask, key, only) ? vs_chain_visible(only, version) : NULL;
         }
     }
-    if (s->merged)
-        return vs_subtable_best(s, key, version);
     uint32_t hash = vs_subtable_hash(s, key);
     uint8_t tag = vs_bucket_tag(hash);
     for (uint32_t n = 0; n <= mask;

@@ -27,8 +27,8 @@ def until(condition: Callable[[], bool]) -> None:
 class Threaded(SwitchBox):
     """The same box, with its cores running as threads."""
 
-    def __init__(self, ports: int, cpus: list[int]) -> None:
-        self.dp = dp.Datapath(4096)
+    def __init__(self, ports: int, cpus: list[int], emc_entries: int = 4096) -> None:
+        self.dp = dp.Datapath(emc_entries)
         self.ring = 4096
         self.bridge = self.dp.create_bridge("br0")
         self.ports = {}
@@ -217,3 +217,22 @@ def test_a_cpu_that_does_not_exist_is_one_clear_error(box: Threaded) -> None:
     box.rule(1, (), dp.output(2))
     box.feed(1, FRAME)
     box.quiet(1, 1)
+
+
+def test_no_look_up_misses_a_rule_that_moves_to_another_subtable() -> None:
+    """Its table gets more masks than have subtables of their own, again and again, while every packet is looked up there."""
+    box, sent, full = Threaded(2, CPUS[:1], 0), 0, (1 << 48) - 1
+    for table in range(1, 60):
+        ours = ("ETH_SRC", 0x020000000001, full), ("IN_PORT", 1, 0xFFFFFFFF)
+        box.bridge.add_rule(dp.RuleSpec(table, 5, ours, apply=(dp.output(2),)))
+        box.bridge.add_rule(dp.RuleSpec(0, table, goto=table))
+        box.bridge.commit()
+        for bits in range(1, 30):
+            box.feed(1, FRAME)
+            sent += 1
+            box.bridge.add_rule(dp.RuleSpec(table, 5 + bits % 3, (("ETH_DST", 0, full ^ (1 << bits) - 1),)))
+            if bits % 4 == 0:
+                box.bridge.commit()
+    box.quiet(1, sent)
+    assert len(box.take()[2]) == sent
+    box.close()
