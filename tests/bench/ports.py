@@ -23,9 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             subprocess.run([loop.program(Path(name), "ports.c"), str(words.rounds)], check=True)
         if words.what != "turn":
             binary = loop.program(Path(name), "wake.c")
-            for idle in (0, 100, 500):
+            for idle, sleep_us in ((0, 300), (100, 300), (500, 300), (0, 10_000), (100, 10_000)):
+                rounds = words.rounds if sleep_us < 1000 else words.rounds // 5
                 places = [str(words.switch_core), str(words.guest_core)]
-                subprocess.run([binary, str(words.rounds), str(idle), *places], check=True)
+                print(f"asleep for {sleep_us:,} us: ", end="", flush=True)
+                subprocess.run([binary, str(rounds), str(idle), *places, str(sleep_us)], check=True)
     return 0
 
 

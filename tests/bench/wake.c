@@ -4,7 +4,7 @@
  * sleeps, and a little longer, sends a frame, writes the kick eventfd, and spins on the receiver's used index.
  * In turn with that it wakes a thread that does nothing but read an eventfd, on the core's processor: what the kernel and the
  * hypervisor take, whoever sleeps there.
- * Arguments: rounds, idle ports, processor of the core, of the guests. Build and run: python tests/bench/ports.py --wake
+ * Arguments: rounds, idle ports, processor of the core, of the guests, microseconds of sleep at least. Build and run: python tests/bench/ports.py wake
  */
 #include <pthread.h>
 #include <sched.h>
@@ -14,7 +14,7 @@
 
 #include "rings.h"
 
-enum { SETTLE_NS = 300000 };
+static struct timespec settle;
 
 static struct guest_ring rings[2][2];
 static int kicks[2];
@@ -63,11 +63,10 @@ static vs_dp *make(unsigned idle, int cpu)
     return dp;
 }
 
-/* Until the core went to sleep once more than `sleeps` tells, which counts those that ended. */
+/* Until the core slept for that long. */
 static void wait_asleep(vs_dp *dp)
 {
     struct vs_core_stats was, is;
-    struct timespec settle = {.tv_nsec = SETTLE_NS};
     do { /* a core that sleeps has no iterations */
         vs_dp_core_stats(dp, 1, &was);
         nanosleep(&settle, NULL);
@@ -126,11 +125,12 @@ static void print(const char *what, uint32_t idle, uint64_t *took, uint32_t roun
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || (mem = guest_memory_make()) == NULL)
+    if (argc != 6 || (mem = guest_memory_make()) == NULL)
         return 2;
     uint32_t rounds = (uint32_t)strtoul(argv[1], NULL, 10), idle = (uint32_t)strtoul(argv[2], NULL, 10);
     uint64_t *took = calloc(rounds, sizeof *took), *bare = calloc(rounds, sizeof *bare);
     int cpu = atoi(argv[3]);
+    settle.tv_nsec = 1000 * atol(argv[5]);
     pthread_t thread;
     if (rounds == 0 || took == NULL || bare == NULL || (bare_fd = eventfd(0, 0)) < 0 ||
         pthread_create(&thread, NULL, bare_main, &cpu) != 0)
