@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -121,6 +122,11 @@ class Bench:
         cases = [case for case in group.cases if (self.words.case or "") in case.name]
         return [case for case in cases if case.flowgen] if self.words.generator == "flowgen" else cases
 
+    def minutes(self, scenarios: Sequence[Scenario]) -> float:
+        """About how long all rows of scenarios take."""
+        share = len(self.switches) / len(contenders.CONTENDERS)
+        return self.rounds * share * sum(one.seconds[self.words.quick] for one in scenarios) / 60
+
     def run(self, scenario: Scenario) -> None:
         """Measure a scenario: group by group, in each round by round, case by case, switch by switch."""
         rounds = range(1, self.rounds + 1)
@@ -219,9 +225,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(words)
     head = describe()
     print(head)
+    if words.case is None:
+        print(f"bench: {bench.rounds} x {', '.join(names)}: about {bench.minutes(scenarios):.0f} minutes")
     try:
         for scenario in scenarios:
+            begin = time.monotonic()
             bench.run(scenario)
+            print(f"bench: {scenario.name} took {time.monotonic() - begin:.0f} s", flush=True)
     except KeyboardInterrupt:
         print("bench: stopped; what was measured is written")
     if bench.results.samples:

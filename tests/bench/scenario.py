@@ -115,13 +115,15 @@ SPEED = (Column("mpps", "Mpps"), Column("cycles", "cycles/pkt", ".0f"), *NOISE)
 class Scenario:
     """A question about switches. `groups` gets a directory for files and whether all is to be short.
 
-    The first column that a row has is what switches are compared by.
+    The first column that a row has is what switches are compared by. `seconds`: about what a round takes with all switches, and a
+    quick one.
     """
 
     name: str
     title: str
     groups: Callable[[Path, bool], Sequence[Group]]
     columns: Sequence[Column] = SPEED
+    seconds: tuple[int, int] = (60, 20)
 
 
 class Seat:

@@ -87,4 +87,5 @@ SCENARIO = Scenario(
     "a twin that is left alone",
     groups,
     (*COLUMNS, Column("attack_pps", "attack pps", ",.0f")),
+    seconds=(90, 20),
 )

@@ -65,5 +65,8 @@ def groups(_work: Path, quick: bool) -> list[Group]:
 
 
 SCENARIO = Scenario(
-    "flows", "64 bytes: flows, and rules with one flow each (N rules and flows in all)", groups
+    "flows",
+    "64 bytes: flows, and rules with one flow each (N rules and flows in all)",
+    groups,
+    seconds=(95, 15),
 )

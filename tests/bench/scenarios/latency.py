@@ -106,4 +106,5 @@ SCENARIO = Scenario(
         Column("mpps", "Mpps"),
         Column("lost", "lost", ".0f"),
     ),
+    seconds=(65, 18),
 )

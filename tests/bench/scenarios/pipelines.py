@@ -142,4 +142,6 @@ def groups(work: Path, quick: bool) -> list[Group]:
     return [_learning(), *lists, *([] if quick else [_router(work)]), _overlay()]
 
 
-SCENARIO = Scenario("pipelines", f"64 bytes, {FLOWS:,} flows each way where not said otherwise", groups)
+SCENARIO = Scenario(
+    "pipelines", f"64 bytes, {FLOWS:,} flows each way where not said otherwise", groups, seconds=(95, 24)
+)

@@ -28,4 +28,6 @@ def groups(_work: Path, quick: bool) -> list[Group]:
     return [_group(number) for number in ((2, 16) if quick else PORTS)]
 
 
-SCENARIO = Scenario("ports", "vhost-user ports on one core, 64 bytes, one flow a port", groups, SPEED)
+SCENARIO = Scenario(
+    "ports", "vhost-user ports on one core, 64 bytes, one flow a port", groups, SPEED, seconds=(80, 13)
+)

@@ -141,4 +141,5 @@ SCENARIO = Scenario(
         Column("add_s", "s to add"),
         Column("remove_s", "s to remove"),
     ),
+    seconds=(50, 14),
 )
