@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for idle, sleep_us in ((0, 300), (100, 300), (500, 300), (0, 10_000), (100, 10_000)):
                 rounds = words.rounds if sleep_us < 1000 else words.rounds // 5
                 places = [str(words.switch_core), str(words.guest_core)]
-                print(f"asleep for {sleep_us:,} us: ", end="", flush=True)
+                print(f"asleep for {sleep_us:,} us:", flush=True)
                 subprocess.run([binary, str(rounds), str(idle), *places, str(sleep_us)], check=True)
     return 0
 
