@@ -4,11 +4,10 @@ The machine has two speeds, 1.6 apart, and stays with one for 20 ms to a second:
 second, says nothing about some per cent. Neighbours mostly meet the same speed, the order of the two changes from pair to pair, and
 what counts is the median of the ratios within the pairs. A row in which nothing is disturbed says how far off the method itself is.
 
-A disturbance that leaves something behind (an attack: OVS keeps masks for ten seconds, we keep cache entries) needs a twin: a switch
-of the same kind, with the same rules and the same traffic, that is never disturbed. The two take turns, and what stands still has its
-processes stopped; so each window beside the disturbance has a neighbour that is "before" in everything. Two processes lie in memory
-differently, though, and differ by up to 5 %: take the median of several rounds, each with new ones. What leaves nothing behind is
-switched on and off.
+What a switch remembers of a disturbance (after an attack OVS keeps masks for ten seconds, we keep cache entries; flow-mods have
+after-effects of up to a second) would disturb the window without it, too. So there is a twin: a switch of the same kind, with the same
+rules and the same traffic, that is never disturbed. The two take turns, and what stands still has its processes stopped. Two processes
+lie in memory differently, though, and differ by up to 5 %: take the median of several rounds, each with new ones.
 """
 
 import os
@@ -25,7 +24,7 @@ from .scenario import Column, Figures, Times, Traffic, pause, send
 Disturbance = Callable[[float], AbstractContextManager[object]]
 """Enter what it gives, and for so many seconds, or until it is left, the running switch is disturbed."""
 AGAIN = 0.015
-"""Seconds for a switch that stood still, or was disturbed, until its rings and caches are as they were."""
+"""Seconds for a switch that stood still until its rings and caches are as they were."""
 _BEGIN = 0.005
 """Seconds until a disturbance is at its pace."""
 COLUMNS = (
@@ -54,37 +53,34 @@ def nothing(seconds: float) -> AbstractContextManager[None]:
 
 
 class Pairs:
-    """A switch that is disturbed, with its twin if it needs one, plugged into one generator; ports of the twin are behind its own."""
+    """A switch that is disturbed, and its twin, plugged into one generator; ports of the twin are behind its own."""
 
     def __init__(
-        self, switch: Contender, twin: Contender | None, generator: Generator, traffic: Sequence[Traffic]
+        self, switch: Contender, twin: Contender, generator: Generator, traffic: Sequence[Traffic]
     ) -> None:
         """Both run. Defines the streams of both; the generator is not started yet."""
-        self._switches = [switch, twin] if twin else [switch]
+        self._switches = (switch, twin)
         self._generator = generator
         ports = switch.layout.ports
         self._streams = [
             {stream.number for stream in send(generator, [one.moved(at * ports) for one in traffic])}
-            for at in range(len(self._switches))
+            for at in (0, 1)
         ]
 
     @contextmanager
     def turn(self, which: int = 0) -> Iterator[None]:
-        """Let the switch (0) or its twin (-1) run, while the other one stands still."""
-        mine = self._switches[which]
-        others = [one for one in self._switches if one is not mine]
-        for one in others:
-            one.pause()
+        """Let the switch (0) or its twin (1) run, while the other one stands still."""
+        other = self._switches[1 - which]
+        other.pause()
         try:
             yield
         finally:
-            for one in others:
-                one.resume()
+            other.resume()
 
     def warm(self, seconds: float) -> None:
         """Let each of them run for so long."""
-        for at in range(len(self._switches)):
-            with self.turn(at):
+        for which in (0, 1):
+            with self.turn(which):
                 pause(seconds)
 
     def row(self, times: Times, disturbance: Disturbance = nothing) -> tuple[Figures, list[Measurement]]:
@@ -94,7 +90,7 @@ class Pairs:
         clock = Clock.read((*self._pids(), self._generator.pid, os.getpid()))
         for at in range(number):
             for alone in (at % 2, 1 - at % 2):
-                found[alone].append(self._window(-alone, seconds, nothing if alone else disturbance))
+                found[alone].append(self._window(alone, seconds, nothing if alone else disturbance))
         figures = {}
         for metric in ("mpps", "cycles"):
             beside, alone = ([getattr(one, metric) for one in some] for some in found)

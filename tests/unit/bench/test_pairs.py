@@ -111,21 +111,6 @@ def test_only_the_first_is_disturbed_and_only_in_its_turns(plugged, pair):
     assert (figures["cycles"], figures["cycles_alone"], figures["cycles_ratio"]) == (200.0, 100.0, 2.0)
 
 
-def test_without_a_twin_the_switch_takes_both_turns(pair, generator):
-    pair[1].stands = True
-
-    @contextmanager
-    def disturbance(_seconds):
-        pair[0].disturbed = True
-        yield
-        pair[0].disturbed = False
-
-    single = Pairs(pair[0], None, generator, [Traffic(0, 1), Traffic(1, 0)])
-    figures, _ = single.row(TIMES, disturbance)
-    assert generator.turns == [0] * 8
-    assert (figures["mpps_alone"], figures["mpps_ratio"], figures["cycles_ratio"]) == (12.0, 0.5, 2.0)
-
-
 def test_left_alone_they_are_the_same(plugged):
     assert plugged.row(TIMES, nothing)[0]["mpps_ratio"] == 1.0
 
