@@ -7,14 +7,13 @@
 #include "qsbr.h"
 
 enum {
-    FEW = 4,         /* subtables that are searched one by one: they are near, or there would be more */
-    TOGETHER = 16,   /* subtables that are fetched together */
+    TOGETHER = 8,    /* subtables that are fetched together */
     CANDIDATES = 32, /* rules */
 };
 
 /* ---- lookup -------------------------------------------------------------------------------------------------------- */
 
-static struct vs_rule *search_few(const struct vs_subtable_vec *vec, const uint64_t *key, uint64_t version)
+static struct vs_rule *search_exact(const struct vs_subtable_vec *vec, const uint64_t *key, uint64_t version)
 {
     struct vs_rule *best = NULL;
     for (unsigned i = 0; i < vec->n; i++) {
@@ -61,8 +60,8 @@ static void collect(struct search *s, const struct vs_bucket *buckets, uint32_t 
 }
 
 /* Not inlined: tables of few masks need none of its registers. */
-static __attribute__((noinline)) struct vs_rule *search_many(const struct vs_subtable_vec *vec,
-                                                             const uint64_t *key, uint64_t version)
+static __attribute__((noinline)) struct vs_rule *search_merged(const struct vs_subtable_vec *vec,
+                                                               const uint64_t *key, uint64_t version)
 {
     struct {
         const struct vs_bucket *buckets;
@@ -94,8 +93,8 @@ struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *k
 {
     const struct vs_subtable_vec *vec =
         atomic_load_explicit(&t->vec, memory_order_acquire); /* pairs with publish_vec */
-    return vec->many ? search_many(vec, vs_key_cwords(key), version)
-                     : search_few(vec, vs_key_cwords(key), version);
+    return vec->merged ? search_merged(vec, vs_key_cwords(key), version)
+                       : search_exact(vec, vs_key_cwords(key), version);
 }
 
 /* ---- subtables, control thread ------------------------------------------------------------------------------------- */
@@ -108,7 +107,7 @@ static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
     if (fresh == NULL)
         return -ENOMEM;
     fresh->n = 0;
-    fresh->many = t->merging;
+    fresh->merged = t->merging;
     for (struct vs_subtable *s = t->subtables; s != NULL; s = s->next) {
         if (s->n_rules == 0 && s != add)
             continue;
@@ -119,7 +118,6 @@ static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
         }
         fresh->ref[at] = (struct vs_subtable_ref){.subtable = s, .max_priority = s->max_priority};
     }
-    fresh->many = fresh->many || fresh->n > FEW;
     atomic_store_explicit(&t->vec, fresh, memory_order_release); /* pairs with vs_table_lookup */
     vs_qsbr_defer(&vs_qsbr, free, old);
     return 0;

@@ -5,7 +5,7 @@
  * mask within all of theirs, as long as few of them agree under it, else by a finer one, at last by their own. A thousand masks of an
  * access list come to some twenty subtables. (After TupleMerge, Daly and others 2019; there rules move when too many agree, here
  * those that come later go elsewhere, so readers see nothing of it.)
- * Subtables are sorted by their highest priority, so a search stops when no later one can win. Where there are many, their buckets are
+ * Subtables are sorted by their highest priority, so a search stops when no later one can win. Where some are merged, the buckets of several are
  * fetched together, then the rules that have the tag, so that their ways from memory overlap.
  * A rule exists from version `added` up to, not including, `removed`; a lookup names the version it wants to see, so all changes of one
  * commit appear at once. A rule leaves the chains only after every core has moved on to a version without it, and is freed when no
@@ -32,7 +32,7 @@ struct vs_subtable_ref {
 
 struct vs_subtable_vec {
     unsigned n;
-    bool many;                    /* search them together: more than a few, or merged ones */
+    bool merged;                  /* there may be merged ones */
     struct vs_subtable_ref ref[]; /* highest max_priority first */
 };
 
