@@ -162,7 +162,9 @@ int vs_bridge_commit(vs_bridge *b)
         return 0;
     }
     b->masks_changed = false;
-    if (vs_changes_lost_bits(&old->used, &v->used))
+    v->changes.made_ms = vs_dp_now_ms(b->dp);
+    /* Once in 2^31 commits versions cannot be compared any more. */
+    if (vs_changes_lost_bits(&old->used, &v->used) || (uint32_t)(v->version << 1) == 0)
         vs_changes_reset(&v->changes, (uint32_t)v->version);
     else
         vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);
@@ -404,7 +406,7 @@ void vs_bridge_free(struct vs_bridge *b)
     vs_items_destroy(view->meters);
     free(atomic_load_explicit(&b->members, memory_order_relaxed));
     for (unsigned i = 0; i < view->changes.n; i++)
-        free(view->changes.at[i]);
+        free(view->changes.at[i].kind);
     free(atomic_load_explicit(&b->view, memory_order_relaxed));
     vs_mac_table_free(atomic_load_explicit(&b->macs, memory_order_relaxed));
     free(b);

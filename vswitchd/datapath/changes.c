@@ -6,8 +6,6 @@
 #include "shape.h"
 #include "qsbr.h"
 
-enum { BITS_FOR_EACH = 32, LEAST_BITS = 512 };
-
 void vs_changes_edits(struct vs_edited *e, const struct vs_instructions *in)
 {
     for (unsigned i = 0; i < in->n_apply && in->goto_table >= 0; i++) {
@@ -61,7 +59,7 @@ static bool same_mask(const struct vs_change *a, const struct vs_change *b)
            memcmp(a->mask, b->mask, a->n_words * sizeof a->mask[0]) == 0;
 }
 
-static void set_bit(struct vs_change *c, const struct vs_rule *r)
+static void take_seat(struct vs_change *c, const struct vs_rule *r, uint32_t version)
 {
     const struct vs_mask *m = vs_rule_mask(r);
     const uint64_t *words = vs_rule_words(r);
@@ -69,38 +67,48 @@ static void set_bit(struct vs_change *c, const struct vs_rule *r)
     for (unsigned i = 0, j = 0; j < c->n_words; i++)
         if (m->index[i] == c->index[j])
             h = vs_mix(h, words[i] & c->mask[j++]);
-    uint32_t bit = (uint32_t)h & c->bit_mask;
-    c->bits[bit / 64] |= UINT64_C(1) << bit % 64;
+    atomic_store_explicit(&c->since[h % VS_CHANGE_SEATS], version, memory_order_relaxed);
 }
 
-/* The records of one commit while they are made. */
-struct making {
-    const struct vs_edited *e;
-    uint32_t version, n_rules;
-    unsigned n;
-    struct vs_change *at[VS_CHANGE_MASKS];
-};
-
-/* False: too many masks, or no memory. */
-static bool note(struct making *m, const struct vs_rule *r)
+/* The kind with this mask, or a new one in place of the oldest. NULL: all changed in this commit, or there is no memory. */
+static struct vs_change *find_kind(struct vs_change_log *log, const struct vs_change *like, uint32_t version)
 {
-    struct vs_change head = {.version = m->version};
-    uint32_t bits = LEAST_BITS;
-    set_mask(&head, m->e, r);
-    for (unsigned i = 0; i < m->n; i++)
-        if (same_mask(m->at[i], &head)) {
-            set_bit(m->at[i], r);
-            return true;
-        }
-    while (bits < m->n_rules * BITS_FOR_EACH)
-        bits *= 2;
-    struct vs_change *c = m->n < VS_CHANGE_MASKS ? calloc(1, sizeof *c + bits / 8) : NULL;
-    if (c == NULL)
-        return false;
-    memcpy(c, &head, sizeof head);
-    c->bit_mask = bits - 1;
-    set_bit(c, r);
-    m->at[m->n++] = c;
+    struct vs_change_ref found = {NULL, version};
+    unsigned i = 0;
+    while (i < log->n && !same_mask(log->at[i].kind, like))
+        i++;
+    if (i < log->n) {
+        found.kind = log->at[i].kind;
+    } else {
+        if (i == VS_CHANGE_KINDS && log->at[i - 1].last == version)
+            return NULL;
+        found.kind = malloc(sizeof *found.kind);
+        if (found.kind == NULL)
+            return NULL;
+        if (i == VS_CHANGE_KINDS)
+            log->from = log->at[--i].last;
+        else
+            log->n++;
+        memcpy(found.kind, like, offsetof(struct vs_change, since));
+        for (unsigned j = 0; j < VS_CHANGE_SEATS; j++)
+            atomic_init(&found.kind->since[j], log->from);
+    }
+    memmove(&log->at[1], &log->at[0], i * sizeof log->at[0]);
+    log->at[0] = found;
+    return found.kind;
+}
+
+static bool note(struct vs_change_log *log, const struct vs_edited *e, uint32_t version,
+                 const struct vs_rule *list)
+{
+    struct vs_change like;
+    for (; list != NULL; list = list->list_next) {
+        set_mask(&like, e, list);
+        struct vs_change *kind = find_kind(log, &like, version);
+        if (kind == NULL)
+            return false;
+        take_seat(kind, list, version);
+    }
     return true;
 }
 
@@ -112,48 +120,37 @@ static uint32_t count(const struct vs_rule *list)
     return n;
 }
 
-static void add_record(struct vs_change_log *log, struct vs_change *c)
-{
-    if (log->n == VS_CHANGES) { /* entries from before the oldest can be judged no more */
-        log->from = log->at[0]->version;
-        memmove(&log->at[0], &log->at[1], (VS_CHANGES - 1) * sizeof log->at[0]);
-        log->n--;
-    }
-    log->at[log->n++] = c;
-}
-
 void vs_changes_reset(struct vs_change_log *log, uint32_t version)
 {
-    *log = (struct vs_change_log){.from = version};
+    *log = (struct vs_change_log){.made_ms = log->made_ms, .from = version};
+}
+
+static bool has(const struct vs_change_log *log, const struct vs_change *kind)
+{
+    for (unsigned i = 0; i < log->n; i++)
+        if (log->at[i].kind == kind)
+            return true;
+    return false;
 }
 
 void vs_changes_next(struct vs_change_log *log, uint32_t version, const struct vs_edited *e,
                      const struct vs_rule *come, const struct vs_rule *go)
 {
-    struct making m = {.e = e, .version = version, .n_rules = count(come) + count(go)};
-    bool ok = m.n_rules <= VS_CHANGE_RULES;
-    for (const struct vs_rule *r = come; r != NULL && ok; r = r->list_next)
-        ok = note(&m, r);
-    for (const struct vs_rule *r = go; r != NULL && ok; r = r->list_next)
-        ok = note(&m, r);
-    for (unsigned i = 0; i < m.n; i++)
-        if (ok)
-            add_record(log, m.at[i]);
-        else
-            free(m.at[i]);
-    if (!ok)
-        vs_changes_reset(log, version);
+    const struct vs_change_log old = *log;
+    if (count(come) + count(go) <= VS_CHANGE_RULES && note(log, e, version, come) &&
+        note(log, e, version, go))
+        return;
+    for (unsigned i = 0; i < log->n; i++)
+        if (!has(&old, log->at[i].kind))
+            free(log->at[i].kind);
+    vs_changes_reset(log, version);
 }
 
 void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log *fresh)
 {
-    for (unsigned i = 0; i < old->n; i++) {
-        bool kept = false;
-        for (unsigned j = 0; j < fresh->n && !kept; j++)
-            kept = fresh->at[j] == old->at[i];
-        if (!kept)
-            vs_qsbr_defer(&vs_qsbr, free, old->at[i]);
-    }
+    for (unsigned i = 0; i < old->n; i++)
+        if (!has(fresh, old->at[i].kind))
+            vs_qsbr_defer(&vs_qsbr, free, old->at[i].kind);
 }
 
 bool vs_changes_lost_bits(const struct vs_key *old, const struct vs_key *fresh)

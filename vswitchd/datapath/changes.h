@@ -1,13 +1,16 @@
 /* changes.h: which packets the last commits may have concerned, so that a commit does not empty the caches.
  *
  * How it works: an entry of the cache is what a walk found at its version; the walk depends on the masked key and the rules alone. So it is
- * still right when no rule that came or went since then matches the key. A view carries the last commits as a short list: for each
- * mask among the rules that changed, a set of bits, chosen by the hash of their masked values. A bit that is not set says that none of
- * them matches; one that is set by chance costs a walk. Behind table 0 a rule sees the key as the actions before it left it:
- * there the bits that actions may write, and metadata, are left out of the mask. Where that says nothing any more, where too much
- * changed at once, or where the union of all masks lost bits, the list begins anew, and older entries are walked for again.
+ * still right when no rule that came or went since then matches the key. For each mask among the rules that changed lately, a kind of
+ * change, there is a table of seats: the hash of a rule's masked values names its seat, which keeps the version of the last commit that
+ * changed a rule there. So a key is judged by one seat of each kind that changed since its entry's version, however many commits that
+ * were; keys that share a changed rule's seat by chance are walked for. Behind table 0 a rule sees the key as the actions before it
+ * left it: there the bits that actions may write, and metadata, are left out of the mask. Where that says nothing any more, where too
+ * much changed at once, or where the union of all masks lost bits, the list begins anew, and older entries are walked for again; where
+ * it is full, the kind that did not change for longest goes, and with it entries from before its last change.
  *
- * Thread safety: noting: control thread. A list is immutable and lives as long as its view; records go through qsbr.h.
+ * Thread safety: noting: control thread. A list is immutable and lives as long as its view; kinds go through qsbr.h. Seats change before the
+ * view that shows why is published: who still has the view before walks for nothing, and finds its entry too old again later.
  */
 #ifndef VS_CHANGES_H
 #define VS_CHANGES_H
@@ -16,24 +19,27 @@
 
 #ifndef VS_CDEF
 enum {
-    VS_CHANGES = 32,       /* records of a view: judging by more costs as much as a walk */
-    VS_CHANGE_MASKS = 8,   /* different masks of one commit */
-    VS_CHANGE_RULES = 4096 /* rules of one commit */
+    VS_CHANGE_KINDS = 16,
+    VS_CHANGE_SEATS = 4096, /* of each: 16 KB */
+    VS_CHANGE_RULES = 4096, /* rules of one commit */
+    VS_CHANGE_CALM_MS = 4,  /* so long after a commit entries take its version */
 };
 
-struct vs_change {     /* immutable */
-    uint32_t version;  /* low bits of the first that shows it */
-    uint32_t bit_mask; /* number of bits - 1 */
+struct vs_change { /* a kind; immutable but for its seats */
     uint8_t n_words;
     uint8_t index[VS_KEY_WORDS];
     uint64_t mask[VS_KEY_WORDS];
-    uint64_t bits[];
+    _Atomic uint32_t since[VS_CHANGE_SEATS]; /* low bits of the first version that shows the last change */
 };
 
 struct vs_change_log {
+    uint64_t made_ms;
     uint32_t from; /* entries of this version and later can be judged */
     unsigned n;
-    struct vs_change *at[VS_CHANGES]; /* oldest first */
+    struct vs_change_ref {
+        struct vs_change *kind;
+        uint32_t last;     /* version of its last change */
+    } at[VS_CHANGE_KINDS]; /* by that, newest first */
 };
 
 /* What apply-actions of rules that go on may write of a key. Only grows. */
@@ -44,8 +50,8 @@ struct vs_edited {
 
 /* A rule with these instructions is about to come. */
 void vs_changes_edits(struct vs_edited *e, const struct vs_instructions *in);
-/* The list of the next view, `version`: that of the old one and two lists of rules (by list_next) that come and go. Call
- * vs_changes_swap when the view is published. */
+/* The list of the next view, `version`: that of the old one and two lists of rules (by list_next) that come and go. The view is
+ * published for certain; call vs_changes_swap then. */
 void vs_changes_next(struct vs_change_log *log, uint32_t version, const struct vs_edited *e,
                      const struct vs_rule *come, const struct vs_rule *go);
 /* Begin anew. */
@@ -56,21 +62,27 @@ void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log
 /* Has the union of all masks lost bits? Then what changed before cannot be told from the keys any more. */
 bool vs_changes_lost_bits(const struct vs_key *old, const struct vs_key *fresh);
 
-/* May what was found for this masked key at that version be wrong by now? */
-static inline bool vs_changes_concern(const struct vs_change_log *log, uint32_t now, uint32_t version,
-                                      const uint64_t *key)
+/* Is version a newer than b? They are less than 2^31 apart: vs_bridge_commit sees to it. */
+static inline bool vs_version_newer(uint32_t a, uint32_t b)
 {
-    if (now - version > now - log->from)
+    return (int32_t)(a - b) > 0;
+}
+
+/* May what was found for this masked key at that version be wrong by now? *asked: how many kinds told. */
+static inline bool vs_changes_concern(const struct vs_change_log *log, uint32_t version, const uint64_t *key,
+                                      unsigned *asked)
+{
+    *asked = 0;
+    if (vs_version_newer(log->from, version))
         return true;
-    for (unsigned i = log->n; i-- > 0;) {
-        const struct vs_change *c = log->at[i];
+    for (; *asked < log->n && vs_version_newer(log->at[*asked].last, version); ++*asked) {
+        const struct vs_change *c = log->at[*asked].kind;
         uint64_t h = vs_hash_secret;
-        if (now - c->version >= now - version)
-            return false;
         for (unsigned j = 0; j < c->n_words; j++)
             h = vs_mix(h, key[c->index[j]] & c->mask[j]);
-        uint32_t bit = (uint32_t)h & c->bit_mask;
-        if (c->bits[bit / 64] >> bit % 64 & 1)
+        /* Relaxed: what the view shows was written before it was published. */
+        uint32_t since = atomic_load_explicit(&c->since[h % VS_CHANGE_SEATS], memory_order_relaxed);
+        if (vs_version_newer(since, version))
             return true;
     }
     return false;

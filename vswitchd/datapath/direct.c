@@ -101,8 +101,10 @@ static uint32_t ask_table(struct vs_core *c, struct vs_scratch *s, const struct 
 }
 
 /* As ask_table, in the cache. */
-static uint32_t ask_cache(const struct vs_emc *e, struct vs_scratch *s, uint32_t version, uint32_t todo)
+static uint32_t ask_cache(const struct vs_core *c, struct vs_scratch *s, const struct vs_view *view,
+                          uint32_t todo)
 {
+    const struct vs_emc *e = &c->emc;
     uint32_t missed = 0;
     if (e->n_entries == 0)
         return todo;
@@ -112,7 +114,7 @@ static uint32_t ask_cache(const struct vs_emc *e, struct vs_scratch *s, uint32_t
     }
     for (uint32_t left = todo; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        s->program[i] = vs_emc_get(e, s->at[i], &s->keys[i], s->hash[i], version, s->ext[i]);
+        s->program[i] = vs_miss_not(c, s, view, i, s->ext[i]);
         if (s->program[i] != NULL)
             VS_PREFETCH_W(s->program[i]); /* its counters */
         else
@@ -125,12 +127,12 @@ static uint32_t cache_first(struct vs_core *c, struct vs_scratch *s, const struc
                             const struct vs_view *view, uint32_t todo, unsigned *hits)
 {
     struct vs_direct_turns *turns = &c->direct;
-    uint32_t version = (uint32_t)view->version, missed = ask_cache(&c->emc, s, version, todo), rest = 0;
+    uint32_t missed = ask_cache(c, s, view, todo), rest = 0;
     if (missed != 0)
         rest = ask_table(c, s, b, view, missed);
     for (uint32_t left = missed & ~rest; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], version, s->ext[i], s->program[i]);
+        vs_miss_remember(c, s, view, i, s->program[i]);
     }
     *hits = (unsigned)__builtin_popcount(todo & ~missed);
     turns->asked += (uint32_t)__builtin_popcount(todo);
@@ -151,7 +153,7 @@ static uint32_t table_first(struct vs_core *c, struct vs_scratch *s, const struc
     turns->table_first -= VS_MIN(turns->table_first, (uint32_t)__builtin_popcount(todo));
     if (rest == 0)
         return 0;
-    uint32_t missed = ask_cache(&c->emc, s, (uint32_t)view->version, rest);
+    uint32_t missed = ask_cache(c, s, view, rest);
     *hits = (unsigned)__builtin_popcount(rest & ~missed);
     return missed;
 }

@@ -74,16 +74,15 @@ void vs_emc_clear(struct vs_emc *e)
     vs_count(&e->used, -e->used);
 }
 
-struct vs_program *vs_emc_search(const struct vs_emc *e, const struct vs_key *key, uint32_t hash,
-                                 uint32_t version, bool ext)
+struct vs_emc_entry *vs_emc_search(const struct vs_emc *e, const struct vs_key *key, uint32_t hash, bool ext)
 {
     if (e->n_entries == 0)
         return NULL;
     uint32_t bucket = hash & e->mask;
     for (unsigned hits = vs_emc_hits(&e->buckets[bucket], vs_emc_sig(hash)); hits != 0; hits &= hits - 1) {
-        const struct vs_emc_entry *at = &e->entries[bucket * VS_EMC_WAYS + (unsigned)__builtin_ctz(hits)];
+        struct vs_emc_entry *at = &e->entries[bucket * VS_EMC_WAYS + (unsigned)__builtin_ctz(hits)];
         if (vs_emc_same(e, at, key, ext))
-            return at->version == version ? at->program : NULL;
+            return at;
     }
     return NULL;
 }
@@ -107,7 +106,7 @@ static bool give_way(struct vs_emc *e)
 
 /* Which way of the bucket to write: the same key, a free one, or any; -1: none. */
 static int choose_way(struct vs_emc *e, struct vs_emc_bucket *b, const struct vs_emc_entry *first,
-                      const struct vs_key *key, uint32_t hash, uint32_t version, bool ext)
+                      const struct vs_key *key, uint32_t hash, uint32_t from, bool ext)
 {
     for (unsigned hits = vs_emc_hits(b, vs_emc_sig(hash)); hits != 0; hits &= hits - 1)
         if (vs_emc_same(e, first + __builtin_ctz(hits), key, ext))
@@ -119,18 +118,18 @@ static int choose_way(struct vs_emc *e, struct vs_emc_bucket *b, const struct vs
     }
     e->dice = e->dice * 6364136223846793005ULL + 1442695040888963407ULL; /* Knuth's MMIX generator */
     int way = (int)(e->dice >> 60);
-    return first[way].version != version || give_way(e) ? way : -1;
+    return (int32_t)(from - first[way].version) > 0 || give_way(e) ? way : -1;
 }
 
-void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, uint32_t version, bool ext,
-                   struct vs_program *program)
+void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, bool ext,
+                   const struct vs_emc_value *value)
 {
     if (e->n_entries == 0)
         return;
     uint32_t bucket = hash & e->mask;
     struct vs_emc_bucket *b = &e->buckets[bucket];
     struct vs_emc_entry *first = &e->entries[bucket * VS_EMC_WAYS];
-    int way = choose_way(e, b, first, key, hash, version, ext);
+    int way = choose_way(e, b, first, key, hash, value->from, ext);
     if (way < 0)
         return;
     struct vs_emc_entry *entry = first + way;
@@ -138,8 +137,8 @@ void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, ui
     memcpy(entry->key, w, sizeof entry->key);
     if (ext)
         memcpy(e->ext[entry - e->entries].key, w + VS_KEY_WORDS0, sizeof e->ext->key);
-    entry->program = program;
-    entry->version = version;
+    entry->program = value->program;
+    entry->version = value->version;
     entry->ext = ext;
     b->sig[way] = vs_emc_sig(hash);
     vs_count(&e->inserted, 1);

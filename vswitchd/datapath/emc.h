@@ -3,7 +3,8 @@
  * How it works: keys are already ANDed with the bridge's used mask, so an entry stands for all flows that no rule can tell
  * apart. Set-associative: a bucket is half a cache line of 16 sixteen-bit signatures; entry i of bucket b lies at b * 16 + i
  * in an array of cache lines {block 0 of the key, program, version}. Blocks 1 and 2 of a key, where they are not all zero, lie in a
- * second array that IPv4 traffic never touches. An entry of another version is a miss; the walk's result then overwrites it.
+ * second array that IPv4 traffic never touches. Whether an entry of another version still holds is not told here (changes.h); what a
+ * walk finds overwrites it.
  *
  * Size: the arrays are address space for the configured number of entries, of which a part is in use: it doubles when packets
  * evict entries that are still good (what lies in the wrong bucket then is found no more and overwritten in time). So few flows stay in
@@ -14,7 +15,7 @@
  * are random: nobody outside can choose keys that share a bucket.
  *
  * Callers pipeline: vs_emc_prefetch for the whole batch, then vs_emc_find for the whole batch (which prefetches the entry),
- * then vs_emc_get.
+ * then vs_emc_same and, where that is not so, vs_emc_search.
  *
  * Thread safety: one core's own. Statistics are read by others with relaxed loads.
  */
@@ -71,13 +72,19 @@ int vs_emc_init(struct vs_emc *e, uint32_t entries);
 void vs_emc_destroy(struct vs_emc *e);
 /* Forget all entries. The core's thread. */
 void vs_emc_clear(struct vs_emc *e);
-/* Insert or overwrite, if there is room (see above). `ext`: blocks 1 and 2 of the key are not all zero. */
-void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, uint32_t version, bool ext,
-                   struct vs_program *program);
+/* What an entry is made of, besides its key. */
+struct vs_emc_value {
+    struct vs_program *program;
+    uint32_t version;
+    uint32_t from; /* entries of older versions are worth nothing */
+};
 
-/* The program of the key, however many entries share its signature; NULL: none of this version. */
-struct vs_program *vs_emc_search(const struct vs_emc *e, const struct vs_key *key, uint32_t hash,
-                                 uint32_t version, bool ext);
+/* Insert or overwrite, if there is room (see above). `ext`: blocks 1 and 2 of the key are not all zero. */
+void vs_emc_insert(struct vs_emc *e, const struct vs_key *key, uint32_t hash, bool ext,
+                   const struct vs_emc_value *value);
+
+/* The entry of the key, however many share its signature, of whatever version; NULL: there is none. */
+struct vs_emc_entry *vs_emc_search(const struct vs_emc *e, const struct vs_key *key, uint32_t hash, bool ext);
 
 __extension__ typedef unsigned __int128 vs_uint128;
 
@@ -168,18 +175,6 @@ static inline bool vs_emc_same(const struct vs_emc *e, const struct vs_emc_entry
     if (at->ext != ext)
         return false;
     return !ext || memcmp(w + VS_KEY_WORDS0, e->ext[at - e->entries].key, sizeof e->ext->key) == 0;
-}
-
-/* The program for the key, or NULL. `at` comes from vs_emc_find. */
-static inline struct vs_program *vs_emc_get(const struct vs_emc *e, const struct vs_emc_entry *at,
-                                            const struct vs_key *key, uint32_t hash, uint32_t version,
-                                            bool ext)
-{
-    if (at == NULL)
-        return NULL;
-    if (VS_LIKELY(vs_emc_same(e, at, key, ext))) /* signatures of one bucket seldom agree */
-        return VS_LIKELY(at->version == version) ? at->program : NULL;
-    return vs_emc_search(e, key, hash, version, ext);
 }
 #endif
 

@@ -18,24 +18,28 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
         vs_path_run(c, d, b, view, p, vs_path_of_draft(d));
         return NULL;
     }
-    vs_emc_insert(&c->emc, &s->keys[i], s->hash[i], (uint32_t)view->version, s->ext[i], program);
+    vs_miss_remember(c, s, view, (unsigned)i, program);
     return program;
 }
 
-/* An entry of an older version, if no change since then concerns the packet (changes.h): it is of this version then. Also what a packet
- * before this one put there. */
-static struct vs_program *known(const struct vs_core *c, struct vs_scratch *s, const struct vs_view *view,
-                                unsigned i)
+bool vs_miss_settle(const struct vs_core *c, const struct vs_view *view, struct vs_emc_entry *at,
+                    const struct vs_key *key)
 {
-    struct vs_emc_entry *at = s->at[i];
-    uint32_t version = (uint32_t)view->version;
-    if (at == NULL || !vs_emc_same(&c->emc, at, &s->keys[i], s->ext[i]))
-        return vs_emc_search(&c->emc, &s->keys[i], s->hash[i], version, s->ext[i]);
-    if (at->version != version &&
-        vs_changes_concern(&view->changes, version, at->version, vs_key_cwords(&s->keys[i])))
-        return NULL;
-    at->version = version;
-    return at->program;
+    unsigned asked;
+    if (vs_changes_concern(&view->changes, at->version, vs_key_cwords(key), &asked))
+        return false;
+    /* While commits follow each other an entry that is written for each would cost more than to ask again. */
+    if (asked > 1 || c->now_ms - view->changes.made_ms >= VS_CHANGE_CALM_MS)
+        at->version = (uint32_t)view->version;
+    return true;
+}
+
+/* What a packet of the batch before this one put into the cache. */
+static struct vs_program *just_found(const struct vs_core *c, const struct vs_scratch *s,
+                                     const struct vs_view *view, unsigned i)
+{
+    const struct vs_emc_entry *at = vs_emc_search(&c->emc, &s->keys[i], s->hash[i], s->ext[i]);
+    return at != NULL && at->version == (uint32_t)view->version ? at->program : NULL;
 }
 
 unsigned vs_miss_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_bridge *b,
@@ -44,7 +48,7 @@ unsigned vs_miss_batch(struct vs_core *c, struct vs_scratch *s, const struct vs_
     unsigned n_known = 0;
     for (unsigned k = 0; k < n; k++) {
         unsigned i = at[k];
-        struct vs_program *program = c->emc.n_entries != 0 ? known(c, s, view, i) : NULL;
+        struct vs_program *program = just_found(c, s, view, i);
         n_known += program != NULL;
         s->program[i] = program != NULL ? program : walk(c, s, b, view, pkts[i], (int)i);
     }
@@ -64,10 +68,12 @@ struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct
     bool ext = view->ext && vs_key_is_ext(&masked);
     uint32_t hash = cached ? vs_emc_hash(&c->emc, &masked, ext) : 0;
     if (cached) {
-        struct vs_program *known = vs_emc_search(&c->emc, &masked, hash, version, ext);
-        vs_count(known != NULL ? &c->stats.emc_hits : &c->stats.emc_misses, 1);
-        if (known != NULL)
-            return vs_path_of_program(known);
+        /* Of this version only: the id of a program says which it is no longer than that. */
+        const struct vs_emc_entry *at = vs_emc_search(&c->emc, &masked, hash, ext);
+        bool known = at != NULL && at->version == version;
+        vs_count(known ? &c->stats.emc_hits : &c->stats.emc_misses, 1);
+        if (known)
+            return vs_path_of_program(at->program);
     }
     if (path->rules != d->rules)
         memcpy(d->rules, path->rules, path->n_rules * sizeof d->rules[0]);
@@ -80,6 +86,7 @@ struct vs_path vs_miss_again(struct vs_core *c, struct vs_draft *d, const struct
     if (program == NULL)
         return vs_path_of_draft(d);
     if (cached)
-        vs_emc_insert(&c->emc, &masked, hash, version, ext, program);
+        vs_emc_insert(&c->emc, &masked, hash, ext,
+                      &(struct vs_emc_value){program, version, view->changes.from});
     return vs_path_of_program(program);
 }

@@ -94,7 +94,6 @@ static void find_programs(struct vs_core *c, struct vs_scratch *s, const struct 
 {
     const struct vs_emc *e = &c->emc;
     uint8_t missed[VS_BATCH];
-    uint32_t version = (uint32_t)view->version;
     unsigned n_missed = 0, looked_up = (unsigned)n, misses;
     for (int i = 0; i < n; i++)
         s->at[i] = VS_LIKELY(e->n_entries != 0) ? vs_emc_find(e, s->hash[i]) : NULL;
@@ -102,7 +101,7 @@ static void find_programs(struct vs_core *c, struct vs_scratch *s, const struct 
         s->at[__builtin_ctz(left)] = NULL;
     for (int i = 0; i < n; i++) {
         bool ext = VS_UNLIKELY(view->ext) && s->ext[i];
-        struct vs_program *program = vs_emc_get(e, s->at[i], &s->keys[i], s->hash[i], version, ext);
+        struct vs_program *program = vs_miss_not(c, s, view, (unsigned)i, ext);
         s->program[i] = program;
         if (VS_LIKELY(program != NULL))
             VS_PREFETCH_W(program); /* its counters */

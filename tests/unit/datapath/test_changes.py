@@ -17,6 +17,10 @@ from vswitchd.datapath.core import lib
 IPV4 = ("ETH_TYPE", 0x800, 0xFFFF)
 ALL = 0xFFFFFFFF
 N = 12
+CHANCE = 2
+"""Flows that may share a seat with a changed rule and are walked for, too: three of twelve do so once in a million times."""
+KINDS, RULES = 16, 4096
+"""VS_CHANGE_KINDS, VS_CHANGE_RULES."""
 
 
 def frame(i: int, j: int = 0) -> bytes:
@@ -55,14 +59,14 @@ def test_only_what_a_change_concerns_is_walked_for(box: SwitchBox) -> None:
     assert (walks(box), walks(box)) == (N, 0)
     for round_ in range(3):
         rule = box.rule(6, dst(3), dp.output(3))
-        assert walks(box) == 1, round_
+        assert 1 <= walks(box) <= 1 + CHANCE, round_
         box.rule(7, dst(200 + round_), dp.output(3))
-        assert walks(box) == 0
+        assert walks(box) <= CHANCE
         box.bridge.remove_rule(rule)
         box.bridge.commit()
-        assert walks(box) == 1
+        assert 1 <= walks(box) <= 1 + CHANCE
         box.rule(6, dst(4), dp.output(3), table=1)
-        assert walks(box) == 1
+        assert 1 <= walks(box) <= 1 + CHANCE
 
 
 def come_and_go(box: SwitchBox, times: int) -> None:
@@ -72,14 +76,68 @@ def come_and_go(box: SwitchBox, times: int) -> None:
         box.bridge.commit()
 
 
-def test_a_few_commits_without_packets_between(box: SwitchBox) -> None:
+@pytest.mark.parametrize("times", [1, 40])
+def test_commits_without_packets_between(box: SwitchBox, times: int) -> None:
     walks(box)
     box.rule(6, dst(3), dp.output(3))
-    come_and_go(box, 10)
-    assert walks(box) == 1
-    box.rule(6, dst(4), dp.output(3))
-    come_and_go(box, 20)
-    assert walks(box) == N  # more than anybody remembers
+    come_and_go(box, times)
+    assert 1 <= walks(box) <= 1 + CHANCE
+
+
+def prefix(bits: int) -> tuple[tuple[str, int, int], ...]:
+    """Match a source that nobody has, by a mask of its own."""
+    return (IPV4, ("IPV4_SRC", 0xC0000000 & ALL << bits, ALL << bits & ALL))
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("kinds", [KINDS, KINDS + 1])
+def test_so_many_masks_are_remembered(box: SwitchBox, kinds: int, together: bool) -> None:
+    """All bits that masks of the test look at are looked at from the start; the oldest kind is that of the rule for flow 3."""
+    keep = box.rule(1, (IPV4, ("IPV4_SRC", 0xC0A80000, ALL)))
+    walks(box)
+    assert walks(box) == 0
+    rules = [box.bridge.add_rule(dp.RuleSpec(0, 6, dst(3), apply=(dp.output(3),)))]
+    for bits in range(1, kinds):
+        if not together:
+            box.bridge.commit()
+        rules.append(box.bridge.add_rule(dp.RuleSpec(0, 7, prefix(bits))))
+    box.bridge.commit()
+    walked = walks(box)
+    if kinds <= KINDS:
+        assert 1 <= walked <= 1 + CHANCE
+    else:
+        assert walked == N
+    assert box.send(1, frame(3)) == {3: [frame(3)]}
+    for rule in (*rules, keep):
+        box.bridge.remove_rule(rule)
+    box.bridge.commit()
+    assert box.send(1, frame(3)) == {2: [frame(3)]}
+
+
+def test_a_commit_of_very_many_rules(box: SwitchBox) -> None:
+    walks(box)
+    for i in range(RULES + 1):
+        box.bridge.add_rule(dp.RuleSpec(0, 7, dst(0x10000 + i)))
+    box.bridge.commit()
+    assert walks(box) == N
+    box.rule(7, dst(201))
+    assert walks(box) <= CHANCE
+
+
+def test_entries_that_still_hold_are_not_in_the_way_of_new_ones() -> None:
+    """The bucket is full; a packet that comes once does not take the place of an entry that is only of an older version."""
+    box = SwitchBox(3, emc_entries=16)
+    box.rule(5, dst(0), dp.output(2))
+    for i in range(16):
+        box.send(1, frame(i))
+    box.rule(7, dst(200))
+    box.send(1, frame(99))
+    before = box.dp.core_stats()[0].emc_misses
+    for i in range(16):
+        box.send(1, frame(i))
+    assert box.dp.core_stats()[0].emc_misses - before <= CHANCE
+    box.assert_ledgers()
+    box.close()
 
 
 def test_bits_that_were_lost_are_not_judged_by(box: SwitchBox) -> None:
@@ -115,9 +173,13 @@ def test_a_setting_that_walks_look_at(box: SwitchBox) -> None:
     assert len(box.dp.take_punts()) == 1
 
 
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_switch_without_cache_does_the_same(seed: int) -> None:
-    """Rules of three tables come and go, with edits of address, VLAN and metadata between; packets between the commits."""
+def test_a_switch_without_cache_does_the_same(seed: int, many: bool) -> None:
+    """Rules of three tables come and go, with edits of address, VLAN and metadata between; packets between the commits.
+
+    Many: of more masks than are remembered.
+    """
     order = random.Random(seed)
     boxes = [SwitchBox(3, emc_entries=n) for n in (0, 1024)]
     rules: list[tuple[int, int]] = []
@@ -129,6 +191,8 @@ def test_a_switch_without_cache_does_the_same(seed: int) -> None:
         (("METADATA", 1, 1),),
         (("VLAN_VID", 0x1005, 0x1FFF),),
     ]
+    if many:
+        matches += [(IPV4, ("IPV4_SRC", 0x0A010003 & ALL << i, ALL << i & ALL)) for i in range(1, 24)]
     edits = [
         (dp.set_field("IPV4_DST", 0x0A000003),),
         (dp.push_vlan(0x8100), dp.set_field("VLAN_VID", 0x1005)),
