@@ -147,6 +147,15 @@ void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule)
     b->n_rules--;
 }
 
+/* Half way round, versions cannot be told from those that are newer (changes.h): no entry may become as old. Was that so? */
+static bool mind_the_wrap(struct vs_bridge *b, const struct vs_view *v)
+{
+    bool wraps = (uint32_t)(v->version << 1) == 0;
+    if (wraps)
+        vs_dp_next_era(b->dp);
+    return wraps;
+}
+
 int vs_bridge_commit(vs_bridge *b)
 {
     const struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
@@ -163,13 +172,10 @@ int vs_bridge_commit(vs_bridge *b)
     }
     b->masks_changed = false;
     v->changes.made_ms = vs_dp_now_ms(b->dp);
-    /* Once in 2^31 commits versions cannot be compared any more. */
-    if (vs_changes_lost_bits(&old->used, &v->used) || (uint32_t)(v->version << 1) == 0)
+    if (vs_changes_lost_bits(&old->used, &v->used) || mind_the_wrap(b, v))
         vs_changes_reset(&v->changes, (uint32_t)v->version);
     else
         vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);
-    if ((uint32_t)v->version == 0) /* once in 2^32 commits */
-        vs_dp_next_era(b->dp);
     for (struct vs_rule *r = b->staged_add, *next; r != NULL; r = next) {
         next = r->list_next;
         r->list_next = NULL;
@@ -417,8 +423,7 @@ int vs_bridge_set_punt_miss(vs_bridge *b, int on)
     struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed), false);
     if (v == NULL)
         return -ENOMEM;
-    if ((uint32_t)v->version == 0)
-        vs_dp_next_era(b->dp);
+    (void)mind_the_wrap(b, v);
     v->punt_miss = on != 0;
     vs_changes_reset(&v->changes, (uint32_t)v->version);
     view_publish(b, v);

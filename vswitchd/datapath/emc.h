@@ -45,7 +45,7 @@ VS_ASSERT_SIZE(struct vs_emc_bucket, 32);
 struct vs_emc_entry {
     uint64_t key[VS_KEY_WORDS0];
     struct vs_program *program;
-    uint32_t version; /* low bits of the view's version: when they wrap, all entries go (vs_dp_next_era) */
+    uint32_t version; /* low bits of the view's version: half way round all entries go (vs_dp_next_era) */
     uint32_t ext;     /* the key goes on in the second array; else its blocks 1 and 2 are zero */
 } VS_CACHE_ALIGNED;
 VS_ASSERT_SIZE(struct vs_emc_entry, 64);
