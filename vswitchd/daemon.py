@@ -112,6 +112,8 @@ class Daemon:
         self.paths = options.paths
         self.version = options.version
         self.started = time.time()
+        self.cpus = cores.allowed_cpus()
+        """Those that the process may use, as it was started; the control thread keeps to some of them later."""
         self.log = Log()
         self.store: Store
         self.datapath: Datapath
@@ -200,12 +202,11 @@ class Daemon:
         stack.callback(path.unlink, missing_ok=True)
 
     def _make_reconciler(self) -> None:
-        allowed = cores.allowed_cpus()
         env = base.PortEnv(
             loop=asyncio.get_running_loop(),
             run_dir=Path(self.paths.run),
             changed=lambda port: self.reconciler.port_changed(port),  # noqa: PLW0108 - made below
-            cpus=len(allowed),
+            cpus=len(self.cpus),
         )
         numbers = OfPortFile(Path(self.paths.state) / "ofports.json")
         self.reconciler = Reconciler(
@@ -213,7 +214,7 @@ class Daemon:
             self.datapath,
             env,
             numbers,
-            cores=CorePolicy(allowed, cores.bind),
+            cores=CorePolicy(self.cpus, cores.bind),
             openflow=self._openflow,
         )
 

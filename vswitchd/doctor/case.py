@@ -41,13 +41,17 @@ class PortCase:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One switch. `mask`: pmd-cpu-mask, None: not set; `polling`: CPUs that poll, or would."""
+    """One switch. `mask`: pmd-cpu-mask, None: not set; `polling`: CPUs that poll, or would; `cpus`: all that a daemon may use.
+
+    Its control thread may use fewer: that keeps off what polls. (): no daemon runs.
+    """
 
     paths: Paths
     running: bool
     ports: tuple[PortCase, ...] = ()
     polling: tuple[int, ...] = ()
     mask: str | None = None
+    cpus: tuple[int, ...] = ()
 
     def of(self, types: frozenset[str] | set[str]) -> list[PortCase]:
         """Return the ports of some types."""

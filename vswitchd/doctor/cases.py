@@ -46,7 +46,12 @@ def of_daemon(daemon: Daemon) -> Case:
         )
     mask = daemon.store.snapshot().root["other_config"].get("pmd-cpu-mask")
     return Case(
-        daemon.paths, running=True, ports=tuple(ports), polling=tuple(daemon.datapath.cores()), mask=mask
+        daemon.paths,
+        running=True,
+        ports=tuple(ports),
+        polling=tuple(daemon.datapath.cores()),
+        mask=mask,
+        cpus=tuple(daemon.cpus),
     )
 
 

@@ -67,7 +67,7 @@ def _alone(host: Host, me: Me) -> Finding:
     text = f"{_shown(me.cpus)} is all this process may use: polling and control share it"
     if len(cpu_list(online)) > 1:
         return note(
-            SUBJECT, text, f"taskset -apc {online} {me.pid}; CPUAffinity= or AllowedCPUs= in the service"
+            SUBJECT, text, f"start it by taskset -c {online}; CPUAffinity= or AllowedCPUs= in the service"
         )
     return note(SUBJECT, f"{text}, as this machine has no other")
 

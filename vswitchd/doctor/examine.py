@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from vswitchd.doctor import (
     cores,
@@ -41,6 +42,7 @@ PORT_CHECKS: dict[str, PortCheck] = {
 def examine(host: Host, case: Case, names: Iterable[str] = ()) -> list[Finding]:
     """Return all findings; with `names`, those of these ports alone. May take a moment: not for a loop's thread."""
     me, only = process.me(host), frozenset(names)
+    me = replace(me, cpus=case.cpus or me.cpus)
     found: list[Finding] = []
     if not only:
         for check in CHECKS:

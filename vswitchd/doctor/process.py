@@ -26,7 +26,7 @@ class Capability(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """What /proc/self tells of the process. `memlock`: bytes, None: no limit."""
+    """What /proc/self tells of the process. `cpus`: of its first thread; `memlock`: bytes, None: no limit."""
 
     pid: int
     user: Account

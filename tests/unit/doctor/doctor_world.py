@@ -118,8 +118,8 @@ class FakeHost(Host):
         return self.held.get(path, [])
 
 
-def case(*ports, running=True, polling=(1, 2), mask=None):
-    return Case(PATHS, running=running, ports=ports, polling=polling, mask=mask)
+def case(*ports, running=True, polling=(1, 2), mask=None, cpus=()):
+    return Case(PATHS, running=running, ports=ports, polling=polling, mask=mask, cpus=cpus)
 
 
 def port(kind, name="p0", error="", connected=None, **options):

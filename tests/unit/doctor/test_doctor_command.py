@@ -71,6 +71,7 @@ def daemon(tmp_path):
         version="1.2",
         store=store,
         datapath=SimpleNamespace(cores=lambda: [1]),
+        cpus=[0, 1],
         reconciler=SimpleNamespace(ports=lambda: [(bridge, p) for p in ports]),
     )
     store.close()
@@ -78,7 +79,7 @@ def daemon(tmp_path):
 
 def test_the_case_of_a_daemon(daemon):
     made = cases.of_daemon(daemon)
-    assert (made.running, made.polling, made.paths) == (True, (1,), PATHS)
+    assert (made.running, made.polling, made.cpus, made.paths) == (True, (1,), (0, 1), PATHS)
     first, second = made.ports
     assert (first.name, first.error, first.link_up, first.options) == (
         "n1",

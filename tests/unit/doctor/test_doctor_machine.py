@@ -169,10 +169,12 @@ def test_cores(host):
     assert (severity, subject) == ("note", "cores")
     assert "CPUs 1,2: not isolated" in text
     assert "isolcpus=managed_irq,domain,1,2 nohz_full=1,2 rcu_nocbs=1,2" in mend
+    host.me(cpus="0")  # the control thread's: it keeps off what polls
+    assert "CPUs 1,2: not isolated" in the_one(host, cpus=(0, 1, 2))[2]
     host.me(cpus="1")
     assert "as this machine has no other" in the_one(host, polling=(1,))[2]
     host.files["/sys/devices/system/cpu/online"] = "0-3"
-    assert the_one(host, polling=(1,))[3].startswith("taskset -apc 0-3 7;")
+    assert the_one(host, polling=(1,))[3].startswith("start it by taskset -c 0-3;")
 
 
 def test_hyperthreads(host):
