@@ -172,6 +172,9 @@ def test_a_deleted_tap_is_made_again(ports, driver):
     ip("link", "del", "t0")
     d.receive()
     assert lib.vs_port_test_rx_fd(port.handle, 0) == -1, "a sleeping core would spin"
+    changes = lib.vs_port_test_watch_changes()
+    d.receive()
+    assert lib.vs_port_test_watch_changes() == changes, "cores would forget all their watches at every turn"
     d.send([frame(100)])
     assert d.drops() == {"link_down": 1}
     ports.wait(lambda: port.status().link_up)

@@ -92,9 +92,9 @@ void vs_kernel_rx_was_empty(struct vs_kernel_port *kp)
 void vs_kernel_rx_dead(struct vs_kernel_port *kp, int fd)
 {
     /* Only when the control thread did not put another descriptor there in the meantime. */
-    atomic_compare_exchange_strong_explicit(&kp->port.rx_fd[0], &fd, -1, memory_order_relaxed,
-                                            memory_order_relaxed);
-    vs_watch_changed();
+    if (atomic_compare_exchange_strong_explicit(&kp->port.rx_fd[0], &fd, -1, memory_order_relaxed,
+                                                memory_order_relaxed))
+        vs_watch_changed();
     vs_kernel_rx_was_empty(kp);
 }
 

@@ -91,6 +91,11 @@ void vs_port_test_disarm(struct vs_port *port, unsigned rxq)
         port->ops->rx_disarm(port, rxq, true);
 }
 
+uint64_t vs_port_test_watch_changes(void)
+{
+    return atomic_load_explicit(&vs_watch_changes, memory_order_relaxed);
+}
+
 int vs_port_test_rx_fd(struct vs_port *port, unsigned rxq)
 {
     return atomic_load_explicit(&port->rx_fd[rxq], memory_order_relaxed);

@@ -35,5 +35,7 @@ uint64_t vs_port_test_forward(struct vs_port *from, unsigned rxq, struct vs_port
 int vs_port_test_arm(struct vs_port *port, unsigned rxq);
 void vs_port_test_disarm(struct vs_port *port, unsigned rxq);
 int vs_port_test_rx_fd(struct vs_port *port, unsigned rxq);
+/* vs_watch_changes: how often cores were told to look at all their queues anew. */
+uint64_t vs_port_test_watch_changes(void);
 
 #endif
