@@ -104,8 +104,9 @@ class Agent:
         return job
 
     def _learn_bundled(self, session: Session, message: BundleAdd, data: bytes) -> None:
-        session.bundles.seal(message.bundle_id, Envelope.of(data))
-        if isinstance(message.bundled.message, FlowMod):
+        envelope = Envelope.of(data)
+        session.bundles.seal(message.bundle_id, envelope)
+        if envelope is not None and isinstance(message.bundled.message, FlowMod):
             self.run.learn_ahead(data[ENVELOPE_BYTES:], message.bundled.message, session.version)
 
     def run_flow_mods(self, session: Session, most: int = MOST) -> bool:

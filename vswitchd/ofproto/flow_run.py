@@ -115,6 +115,8 @@ class FlowRun:
 
     def _add_kind(self, kind: Template) -> int:
         """Return its number; negative where it does not fit."""
+        if any(packed_end < size for _at, size, _shift, _key_end, packed_end in kind.slots):
+            return -1
         slots = ffi.new("struct vs_run_slot[]", len(kind.slots))
         for to, (at, size, shift, key_end, packed_end) in zip(slots, kind.slots, strict=True):
             to.size, to.shift, to.key_end, to.packed_end = size, shift, key_end, packed_end

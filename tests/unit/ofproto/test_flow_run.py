@@ -183,6 +183,15 @@ def test_long_matches_and_lists_of_instructions_are_left_alone(taken):
         "vlan_vid": 0x1001,
     }
     assert not taken(flow(5, match=long), before=flow(5, match=long))
+    long |= {
+        "icmpv6_code": 0,
+        "vlan_pcp": 1,
+        "ip_dscp": 1,
+        "ip_ecn": 1,
+        "ipv6_flabel": 3,
+        "ipv6_exthdr": 1,
+    }
+    assert not taken(flow(5, match=long), before=flow(5, match=long))
     write = (
         ins.WriteActions((act.SetField(field("ipv6_src"), 1),) * 60),
         ins.GotoTable(4),
@@ -190,6 +199,26 @@ def test_long_matches_and_lists_of_instructions_are_left_alone(taken):
     )
     todo = known(instructions=write)
     assert taken(todo, before=todo)
+
+
+def test_a_property_behind_a_bundled_flow_mod_is_not_taken_for_its_instructions(real, peer):
+    """Its bytes are those of goto-table 2: an entry of another controller that has this instruction keeps it."""
+
+    def bundled(kind, xid, rest):
+        return struct.pack("!BBHIIII", 4, 4, 20 + len(rest), xid, 0x4F4E4600, kind, 1) + rest
+
+    plain = encode(flow(5, match=KNOWN, out=1), 7)
+    goto = struct.pack("!HHB3x", 1, 8, 2)
+    control = bundled(2300, 1, struct.pack("!HH", 0, 3))
+    add = bundled(2301, 7, struct.pack("!xxH", 3) + plain + goto)
+    assert goto in encode(known(instructions=(ins.ApplyActions((act.Output(1),)), ins.GotoTable(2))), 8)
+    for data in (control, add, bundled(2300, 2, struct.pack("!HH", 6, 3))):
+        assert [type(answer) for answer in peer.feed(data)] != [m.Error]
+    other = Peer(real, primary=False)
+    wanted = (ins.ApplyActions((act.Output(1),)), ins.GotoTable(2))
+    assert not other.ask(known(instructions=wanted))
+    (entry,) = peer.reply(FlowStatsRequest()).entries
+    assert entry.instructions == wanted
 
 
 def common():
