@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from vswitchd.ofproto.constants import OFP_VERSION_10
 from vswitchd.ofproto.dialect import express
+from vswitchd.ofproto.fields import BY_NAME
 from vswitchd.ofproto.flow_program import Rewritten
 from vswitchd.ofproto.match10 import write_nearest10
 from vswitchd.ofproto.match10_places import bit_places, deciding
@@ -35,6 +36,8 @@ assert _NUMBERS.names == (
 )  # fmt: skip
 _HEAD, _FIXED, _PROGRAM = _TABLE.struct, _NUMBERS.struct, _ACTIONS.codec
 _MATCH_BYTES = 40
+_NARROWER = {BY_NAME["in_port"]: 0xFFFF8000}
+"""Bits of a field of which hangs whether 1.0 can say the others."""
 _MOST = 4096
 """Matches that are kept for a shape."""
 
@@ -56,7 +59,8 @@ class _Matches:
     def __init__(self, shape: Shape) -> None:
         self._full = sum(place.mask << place.shift for place in shape.places)
         self._deciding = sum(
-            (place.mask & deciding().get(place.field, 0)) << place.shift for place in shape.places
+            (place.mask & (deciding().get(place.field, 0) | _NARROWER.get(place.field, 0))) << place.shift
+            for place in shape.places
         )
         self._lines: dict[int, _Line] = {}
 

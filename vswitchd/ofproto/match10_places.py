@@ -56,7 +56,8 @@ def bit_places(match: Match) -> Iterator[BitPlace]:
             if not some:
                 break
             if not bits:
-                yield BitPlace(entry.field, some, -1)
+                if some == free:  # else this value cannot be said, others can
+                    yield BitPlace(entry.field, some, -1)
                 break
             at = _lowest(bits) - _lowest(some)
             if at >= 0 and bits == some << at:

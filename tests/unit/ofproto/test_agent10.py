@@ -1,5 +1,7 @@
 """The switch for a controller of OpenFlow 1.0, beside one of 1.3: its requests, what it is told, packets."""
 
+from weakref import WeakKeyDictionary
+
 import pytest
 from of_peer import Peer, Switch, flow
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -9,6 +11,7 @@ from scapy.packet import Raw
 from vswitchd.datapath import dp
 from vswitchd.ofproto import actions as a
 from vswitchd.ofproto import actions10 as a10
+from vswitchd.ofproto import flow_dump10
 from vswitchd.ofproto import messages as m
 from vswitchd.ofproto import multipart as mp
 from vswitchd.ofproto.bundle_messages import BundleControl
@@ -48,6 +51,24 @@ def test_features_have_ports_and_actions(old, new):
     assert reply.capabilities & OFPC10.ARP_MATCH_IP
     assert not reply.capabilities & OFPC10.STP
     assert new.reply(m.FeaturesRequest()).capabilities & OFPC.GROUP_STATS
+
+
+@pytest.mark.parametrize(
+    ("ports", "shown"),
+    [
+        ((65536, 1, 2, 3), {None, 1, 2, 3}),
+        ((1, 0xFF05, 0x8001), {None, 1, 0x8001}),
+        ((0x8001, 0xFF05, 1), {None, 1, 0x8001}),
+    ],
+)
+def test_a_port_that_1_0_cannot_say_does_not_change_those_of_others(old, new, monkeypatch, ports, shown):
+    monkeypatch.setattr(flow_dump10, "_matches", WeakKeyDictionary())
+    for number in ports:
+        assert new.do(flow(5, match={"in_port": number})) is None
+    entries = old.reply(mp.FlowStatsRequest()).entries
+    found = [entry.match.get("in_port") for entry in entries]
+    assert {None if one is None else one.value for one in found} == shown
+    assert len(found) == len(ports)
 
 
 def test_flows_of_1_0_and_of_1_3_are_the_same_flows(old, new):
