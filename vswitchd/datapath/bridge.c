@@ -172,7 +172,8 @@ int vs_bridge_commit(vs_bridge *b)
     }
     b->masks_changed = false;
     v->changes.made_ms = vs_dp_now_ms(b->dp);
-    if (vs_changes_lost_bits(&old->used, &v->used) || mind_the_wrap(b, v))
+    bool wraps = mind_the_wrap(b, v);
+    if (wraps || vs_changes_lost_bits(&old->used, &v->used))
         vs_changes_reset(&v->changes, (uint32_t)v->version);
     else
         vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);

@@ -48,26 +48,24 @@ static void set_mask(struct vs_change *c, const struct vs_edited *e, const struc
             mask = e->layers ? 0 : mask & ~edited[m->index[i]];
         if (mask == 0)
             continue;
-        c->index[c->n_words] = m->index[i];
-        c->mask[c->n_words++] = mask;
+        uint64_t times = vs_mix(vs_hash_secret, m->index[i] + UINT64_C(1)) | 1;
+        c->word[c->n_words++] = (struct vs_change_word){mask, times, m->index[i]};
     }
 }
 
 static bool same_mask(const struct vs_change *a, const struct vs_change *b)
 {
-    return a->n_words == b->n_words && memcmp(a->index, b->index, a->n_words) == 0 &&
-           memcmp(a->mask, b->mask, a->n_words * sizeof a->mask[0]) == 0;
+    return a->n_words == b->n_words && memcmp(a->word, b->word, a->n_words * sizeof a->word[0]) == 0;
 }
 
 static void take_seat(struct vs_change *c, const struct vs_rule *r, uint32_t version)
 {
     const struct vs_mask *m = vs_rule_mask(r);
     const uint64_t *words = vs_rule_words(r);
-    uint64_t h = vs_hash_secret;
-    for (unsigned i = 0, j = 0; j < c->n_words; i++)
-        if (m->index[i] == c->index[j])
-            h = vs_mix(h, words[i] & c->mask[j++]);
-    atomic_store_explicit(&c->since[h % VS_CHANGE_SEATS], version, memory_order_relaxed);
+    uint64_t key[VS_KEY_WORDS] = {0};
+    for (unsigned i = 0; i < m->n_words; i++)
+        key[m->index[i]] = words[i];
+    atomic_store_explicit(&c->since[vs_change_seat(c, key)], version, memory_order_relaxed);
 }
 
 /* The kind with this mask, or a new one in place of the oldest. NULL: all changed in this commit, or there is no memory. */

@@ -20,15 +20,17 @@
 #ifndef VS_CDEF
 enum {
     VS_CHANGE_KINDS = 16,
-    VS_CHANGE_SEATS = 4096, /* of each: 16 KB */
+    VS_CHANGE_SEATS = 4096, /* of each: 16 KB; 2^12, as vs_change_seat has it */
     VS_CHANGE_RULES = 4096, /* rules of one commit */
-    VS_CHANGE_CALM_MS = 4,  /* so long after a commit entries take its version */
+    VS_CHANGE_CALM_MS = 2,  /* so long after a commit entries take its version */
 };
 
 struct vs_change { /* a kind; immutable but for its seats */
-    uint8_t n_words;
-    uint8_t index[VS_KEY_WORDS];
-    uint64_t mask[VS_KEY_WORDS];
+    unsigned n_words;
+    struct vs_change_word {
+        uint64_t mask, times; /* times: odd, a secret of the word */
+        uint64_t index;
+    } word[VS_KEY_WORDS];
     _Atomic uint32_t since[VS_CHANGE_SEATS]; /* low bits of the first version that shows the last change */
 };
 
@@ -68,6 +70,15 @@ static inline bool vs_version_newer(uint32_t a, uint32_t b)
     return (int32_t)(a - b) > 0;
 }
 
+/* The seat of values under the kind's mask: a sum of products by secrets, of which the top bits count (multilinear hashing). */
+static inline unsigned vs_change_seat(const struct vs_change *c, const uint64_t *key)
+{
+    uint64_t sum = 0;
+    for (unsigned j = 0; j < c->n_words; j++)
+        sum += (key[c->word[j].index] & c->word[j].mask) * c->word[j].times;
+    return (unsigned)(sum >> 52);
+}
+
 /* May what was found for this masked key at that version be wrong by now? *asked: how many kinds told. */
 static inline bool vs_changes_concern(const struct vs_change_log *log, uint32_t version, const uint64_t *key,
                                       unsigned *asked)
@@ -77,11 +88,8 @@ static inline bool vs_changes_concern(const struct vs_change_log *log, uint32_t 
         return true;
     for (; *asked < log->n && vs_version_newer(log->at[*asked].last, version); ++*asked) {
         const struct vs_change *c = log->at[*asked].kind;
-        uint64_t h = vs_hash_secret;
-        for (unsigned j = 0; j < c->n_words; j++)
-            h = vs_mix(h, key[c->index[j]] & c->mask[j]);
         /* Relaxed: what the view shows was written before it was published. */
-        uint32_t since = atomic_load_explicit(&c->since[h % VS_CHANGE_SEATS], memory_order_relaxed);
+        uint32_t since = atomic_load_explicit(&c->since[vs_change_seat(c, key)], memory_order_relaxed);
         if (vs_version_newer(since, version))
             return true;
     }

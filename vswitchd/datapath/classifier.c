@@ -99,6 +99,12 @@ struct vs_rule *vs_table_lookup(const struct vs_table *t, const struct vs_key *k
 
 /* ---- subtables, control thread ------------------------------------------------------------------------------------- */
 
+static int by_priority(const void *a, const void *b)
+{
+    const struct vs_subtable_ref *left = a, *right = b;
+    return (left->max_priority < right->max_priority) - (left->max_priority > right->max_priority);
+}
+
 /* Publish the array of subtables, sorted, without empty ones but for `add`, which may be NULL. */
 static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
 {
@@ -111,13 +117,9 @@ static int publish_vec(struct vs_table *t, const struct vs_subtable *add)
     for (struct vs_subtable *s = t->subtables; s != NULL; s = s->next) {
         if (s->n_rules == 0 && s != add)
             continue;
-        unsigned at = fresh->n++;
-        while (at > 0 && fresh->ref[at - 1].max_priority < s->max_priority) {
-            fresh->ref[at] = fresh->ref[at - 1];
-            at--;
-        }
-        fresh->ref[at] = (struct vs_subtable_ref){.subtable = s, .max_priority = s->max_priority};
+        fresh->ref[fresh->n++] = (struct vs_subtable_ref){.subtable = s, .max_priority = s->max_priority};
     }
+    qsort(fresh->ref, fresh->n, sizeof fresh->ref[0], by_priority);
     atomic_store_explicit(&t->vec, fresh, memory_order_release); /* pairs with vs_table_lookup */
     vs_qsbr_defer(&vs_qsbr, free, old);
     return 0;

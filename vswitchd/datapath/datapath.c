@@ -336,7 +336,8 @@ void vs_dp_bridge_remove(vs_dp *dp, vs_bridge *b)
     dp->bridges[b->index] = NULL;
     dp->last_version =
         VS_MAX(dp->last_version, atomic_load_explicit(&b->view, memory_order_relaxed)->version);
-    vs_qsbr_synchronize(&vs_qsbr);
+    /* Its successor may begin more than half way round from here, where versions cannot be told from newer ones. */
+    vs_dp_next_era(dp);
     vs_dp_start_sweep(dp, vs_dp_next_sweep(dp));
     vs_dp_wait_swept(dp);
     vs_dp_harvest(dp); /* retired programs of the bridge are emptied while its rules still stand */

@@ -229,6 +229,68 @@ def test_a_switch_without_cache_does_the_same(seed: int, many: bool) -> None:
         b.close()
 
 
+def pretend(bridge: dp.DpBridge, version: int) -> None:
+    """Set the version of the view, which begins with it, as the bridge begins with the view."""
+    dp.ffi.cast("uint64_t **", bridge.cdata)[0][0] = version
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_versions_that_come_half_way_round(lost: bool) -> None:
+    """Commit 2^31 empties the caches, also when the union of all masks loses bits in it."""
+    box = SwitchBox(3)
+    source = (IPV4, ("IPV4_SRC", 0x0A0100FF, ALL))
+    rule, other = box.rule(5, dst(1), dp.output(2)), box.rule(9, source, dp.output(3))
+    assert list(box.send(1, frame(1))) == [2]
+    pretend(box.bridge, (1 << 31) - 2)
+    if lost:
+        box.bridge.remove_rule(other)
+    box.rule(1, dst(300), dp.output(3))
+    box.retire()
+    box.bridge.take_retired()
+    box.rule(6, dst(250), dp.output(3))
+    assert box.bridge.stats()["version"] == 1 << 31
+    if lost:
+        box.rule(9, source, dp.output(3))
+    box.bridge.remove_rule(rule)
+    box.bridge.commit()
+    box.bridge.set_punt_miss(True)  # older entries are not judged from here
+    box.bridge.set_punt_miss(False)
+    assert box.send(1, frame(1)) == {}
+    box.close()
+
+
+@pytest.mark.parametrize("version", [1000, (1 << 31) - 1, (1 << 31) + 5])
+def test_a_bridge_that_takes_the_place_of_another(version: int) -> None:
+    """Its versions go on behind those of any bridge that went: entries of the one before it are gone."""
+    box = SwitchBox(1)
+    first, third = box.dp.create_bridge("br1"), box.dp.create_bridge("br2")
+
+    def plug(bridge: dp.DpBridge) -> None:
+        for number in (7, 8):
+            box.ports[number] = box.add_port(number, bridge)
+        box.dp.rebalance()
+
+    plug(first)
+    for i in range(10):
+        first.add_rule(dp.RuleSpec(0, 5 + i, dst(1), apply=(dp.output(8),)))
+        first.commit()
+    assert list(box.send(7, frame(1))) == [8]
+    pretend(third, version)
+    third.commit()
+    box.dp.delete_bridge(third)
+    for number in (7, 8):
+        del box.ports[number]
+    box.dp.delete_bridge(first)
+    again = box.dp.create_bridge("br1")
+    plug(again)
+    again.add_rule(dp.RuleSpec(0, 5, dst(2)))
+    again.commit()
+    for i in range(20):
+        again.set_punt_miss(i % 2 == 0)
+    assert box.send(7, frame(1)) == {}
+    box.close()
+
+
 @pytest.mark.parametrize("how", ["fragments", "group"])
 def test_what_is_no_commit_of_rules_loses_no_bits(how: str) -> None:
     """A rule of IPv6 words that are zero comes and goes; then something else changes: its cache entry is not found by other words."""
