@@ -21,6 +21,10 @@ static struct vs_view *view_new(const struct vs_bridge *b, const struct vs_view 
     if (old != NULL)
         *v = *old;
     v->version++;
+    if (vs_version_half_way(v->version)) {
+        vs_dp_next_era(b->dp);
+        vs_changes_reset(&v->changes, (uint32_t)v->version);
+    }
     const struct vs_table *first = atomic_load_explicit(&b->tables[0], memory_order_relaxed);
     v->direct = first != NULL && vs_direct_pays(first);
     if (old == NULL || (rules && b->masks_changed)) {
@@ -147,15 +151,6 @@ void vs_bridge_rule_remove(vs_bridge *b, uint64_t rule)
     b->n_rules--;
 }
 
-/* Half way round, versions cannot be told from those that are newer (changes.h): no entry may become as old. Was that so? */
-static bool mind_the_wrap(struct vs_bridge *b, const struct vs_view *v)
-{
-    bool wraps = (uint32_t)(v->version << 1) == 0;
-    if (wraps)
-        vs_dp_next_era(b->dp);
-    return wraps;
-}
-
 int vs_bridge_commit(vs_bridge *b)
 {
     const struct vs_view *old = atomic_load_explicit(&b->view, memory_order_relaxed);
@@ -172,8 +167,7 @@ int vs_bridge_commit(vs_bridge *b)
     }
     b->masks_changed = false;
     v->changes.made_ms = vs_dp_now_ms(b->dp);
-    bool wraps = mind_the_wrap(b, v);
-    if (wraps || vs_changes_lost_bits(&old->used, &v->used))
+    if (vs_changes_lost_bits(&old->used, &v->used))
         vs_changes_reset(&v->changes, (uint32_t)v->version);
     else
         vs_changes_next(&v->changes, (uint32_t)v->version, &b->edited, b->staged_add, b->staged_remove);
@@ -182,14 +176,13 @@ int vs_bridge_commit(vs_bridge *b)
         r->list_next = NULL;
         atomic_store_explicit(&r->added, v->version, memory_order_relaxed);
     }
-    b->staged_add = NULL;
     for (struct vs_rule *r = b->staged_remove, *next; r != NULL; r = next) {
         next = r->list_next;
         atomic_store_explicit(&r->removed, v->version, memory_order_relaxed);
         r->list_next = b->zombies;
         b->zombies = r;
     }
-    b->staged_remove = NULL;
+    b->staged_add = b->staged_remove = NULL;
     view_publish_staged(b, v);
     if (b->zombies != NULL)
         b->zombie_epoch = vs_qsbr_begin(&vs_qsbr);
@@ -200,7 +193,6 @@ void vs_bridge_rollback(vs_bridge *b)
 {
     vs_items_rollback(&b->groups);
     vs_items_rollback(&b->meters);
-    bool any = false;
     for (struct vs_rule *r = b->staged_remove, *next; r != NULL; r = next) {
         next = r->list_next;
         r->list_next = NULL;
@@ -211,13 +203,13 @@ void vs_bridge_rollback(vs_bridge *b)
         }
     }
     b->staged_remove = NULL;
+    bool any = b->staged_add != NULL;
     for (struct vs_rule *r = b->staged_add, *next; r != NULL;
          r = next) { /* never seen by a packet, but linked */
         next = r->list_next;
         r->list_next = b->zombies;
         b->zombies = r;
         b->n_rules--;
-        any = true;
     }
     b->staged_add = NULL;
     if (any)
@@ -412,8 +404,7 @@ void vs_bridge_free(struct vs_bridge *b)
     vs_items_destroy(view->groups);
     vs_items_destroy(view->meters);
     free(atomic_load_explicit(&b->members, memory_order_relaxed));
-    for (unsigned i = 0; i < view->changes.n; i++)
-        free(view->changes.at[i].kind);
+    vs_changes_free(&view->changes);
     free(atomic_load_explicit(&b->view, memory_order_relaxed));
     vs_mac_table_free(atomic_load_explicit(&b->macs, memory_order_relaxed));
     free(b);
@@ -424,7 +415,6 @@ int vs_bridge_set_punt_miss(vs_bridge *b, int on)
     struct vs_view *v = view_new(b, atomic_load_explicit(&b->view, memory_order_relaxed), false);
     if (v == NULL)
         return -ENOMEM;
-    (void)mind_the_wrap(b, v);
     v->punt_miss = on != 0;
     vs_changes_reset(&v->changes, (uint32_t)v->version);
     view_publish(b, v);

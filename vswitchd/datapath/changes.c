@@ -144,6 +144,12 @@ void vs_changes_next(struct vs_change_log *log, uint32_t version, const struct v
     vs_changes_reset(log, version);
 }
 
+void vs_changes_free(const struct vs_change_log *log)
+{
+    for (unsigned i = 0; i < log->n; i++)
+        free(log->at[i].kind);
+}
+
 void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log *fresh)
 {
     for (unsigned i = 0; i < old->n; i++)

@@ -56,6 +56,8 @@ void vs_changes_edits(struct vs_edited *e, const struct vs_instructions *in);
  * published for certain; call vs_changes_swap then. */
 void vs_changes_next(struct vs_change_log *log, uint32_t version, const struct vs_edited *e,
                      const struct vs_rule *come, const struct vs_rule *go);
+/* Of a bridge that goes. */
+void vs_changes_free(const struct vs_change_log *log);
 /* Begin anew. */
 void vs_changes_reset(struct vs_change_log *log, uint32_t version);
 /* Free, after a grace period, what stands in `old` and no more in `fresh`. */
@@ -64,7 +66,13 @@ void vs_changes_swap(const struct vs_change_log *old, const struct vs_change_log
 /* Has the union of all masks lost bits? Then what changed before cannot be told from the keys any more. */
 bool vs_changes_lost_bits(const struct vs_key *old, const struct vs_key *fresh);
 
-/* Is version a newer than b? They are less than 2^31 apart: vs_bridge_commit sees to it. */
+/* Once in 2^31 views: no entry may become so old that it looks newer; all go (vs_dp_next_era). */
+static inline bool vs_version_half_way(uint64_t version)
+{
+    return (version & INT32_MAX) == 0;
+}
+
+/* Is version a newer than b? They are less than 2^31 apart. */
 static inline bool vs_version_newer(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) > 0;
