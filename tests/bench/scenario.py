@@ -172,6 +172,8 @@ class Seat:
         """Plug a generator into all ports, those of a twin behind."""
         sockets = [*self.contender.sockets, *(twin.sockets if twin else ())]
         ends = {"listen": sockets} if self.contender.connects else {"sockets": sockets}
+        for path in ends.get("listen", ()):
+            path.unlink(missing_ok=True)  # of the generator in the round before
         with Generator(**{"sockets": (), **ends, **self.group.generator}, core=self.core) as generator:
             yield generator
 
