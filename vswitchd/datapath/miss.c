@@ -22,18 +22,6 @@ static struct vs_program *walk(struct vs_core *c, struct vs_scratch *s, const st
     return program;
 }
 
-bool vs_miss_settle(const struct vs_core *c, const struct vs_view *view, struct vs_emc_entry *at,
-                    const struct vs_key *key)
-{
-    unsigned asked;
-    if (vs_changes_concern(&view->changes, at->version, vs_key_cwords(key), &asked))
-        return false;
-    /* While commits follow each other an entry that is written for each would cost more than to ask again. */
-    if (asked > 1 || c->now_ms - view->changes.made_ms >= VS_CHANGE_CALM_MS)
-        at->version = (uint32_t)view->version;
-    return true;
-}
-
 /* What a packet of the batch before this one put into the cache. */
 static struct vs_program *just_found(const struct vs_core *c, const struct vs_scratch *s,
                                      const struct vs_view *view, unsigned i)

@@ -20,8 +20,17 @@ static inline void vs_key_apply(struct vs_key *key, const struct vs_key *mask)
 }
 
 /* Does an entry of another version still hold? */
-bool vs_miss_settle(const struct vs_core *c, const struct vs_view *view, struct vs_emc_entry *at,
-                    const struct vs_key *key);
+static inline bool vs_miss_settle(const struct vs_core *c, const struct vs_view *view,
+                                  struct vs_emc_entry *at, const struct vs_key *key)
+{
+    unsigned asked;
+    if (vs_changes_concern(&view->changes, at->version, vs_key_cwords(key), &asked))
+        return false;
+    /* While commits follow each other an entry that is written for each would cost more than to ask again. */
+    if (asked > 1 || c->now_ms - view->changes.made_ms >= VS_CHANGE_CALM_MS)
+        at->version = (uint32_t)view->version;
+    return true;
+}
 
 /* The program of packet i, whose masked key and hash stand in s, from the cache; NULL: a miss. s->at[i] comes from vs_emc_find. */
 static inline struct vs_program *vs_miss_not(const struct vs_core *c, const struct vs_scratch *s,
