@@ -3,6 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # nothing hangs on how busy the machine is
 
 CHAINS = {
     "guests": tuple(f"tests/interop/test_{name}" for name in ("vfio_", "qemu", "kill9_guest")),
