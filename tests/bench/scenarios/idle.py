@@ -110,5 +110,5 @@ SCENARIO = Scenario(
         Column("start", "s to start"),
         Column("install", "s to install"),
     ),
-    seconds=(70, 39),
+    seconds=(44, 39),
 )

@@ -106,5 +106,5 @@ SCENARIO = Scenario(
         Column("mpps", "Mpps"),
         Column("lost", "lost", ".0f"),
     ),
-    seconds=(65, 18),
+    seconds=(53, 18),
 )

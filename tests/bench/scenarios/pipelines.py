@@ -143,5 +143,5 @@ def groups(work: Path, quick: bool) -> list[Group]:
 
 
 SCENARIO = Scenario(
-    "pipelines", f"64 bytes, {FLOWS:,} flows each way where not said otherwise", groups, seconds=(95, 24)
+    "pipelines", f"64 bytes, {FLOWS:,} flows each way where not said otherwise", groups, seconds=(66, 24)
 )

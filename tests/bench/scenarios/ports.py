@@ -29,5 +29,5 @@ def groups(_work: Path, quick: bool) -> list[Group]:
 
 
 SCENARIO = Scenario(
-    "ports", "vhost-user ports on one core, 64 bytes, one flow a port", groups, SPEED, seconds=(80, 13)
+    "ports", "vhost-user ports on one core, 64 bytes, one flow a port", groups, SPEED, seconds=(69, 13)
 )

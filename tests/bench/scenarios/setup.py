@@ -36,4 +36,4 @@ def groups(_work: Path, quick: bool) -> list[Group]:
     ]
 
 
-SCENARIO = Scenario("setup", "packets a second when each is a flow of its own", groups, seconds=(25, 16))
+SCENARIO = Scenario("setup", "packets a second when each is a flow of its own", groups, seconds=(16, 16))

@@ -41,5 +41,5 @@ SCENARIO = Scenario(
     "frame sizes, port to port",
     groups,
     (Column("gbps", "Gbit/s"), Column("mpps", "Mpps", ".3f"), Column("cycles", "cycles/pkt", ".0f"), *NOISE),
-    seconds=(75, 14),
+    seconds=(45, 14),
 )

@@ -143,5 +143,5 @@ SCENARIO = Scenario(
         Column("add_s", "s to add"),
         Column("remove_s", "s to remove"),
     ),
-    seconds=(60, 18),
+    seconds=(52, 18),
 )
