@@ -1,4 +1,4 @@
-"""How long a packet takes: at shares of the highest rate, and out of sleep.
+"""How long a packet takes: at shares of the highest rate, at rates that are the same for all, and out of sleep.
 
 At a share of the highest rate many short windows are measured, and what counts is the median of their quantiles: one pause of some
 milliseconds, when the host runs somebody else, decides about one window only.
@@ -30,6 +30,8 @@ from bench.scenario import (
 from .flows import l4
 
 SHARES = (0.1, 0.5, 0.9)
+RATES = (1, 4)
+"""Million packets a second, both ways together."""
 FLOWS = 8192
 _WINDOWS, _WINDOW = 12, 0.25
 _METRICS = ("p50", "p99", "p999", "max")
@@ -38,7 +40,7 @@ _WAKES, _GAP_US = 300, 10_000
 
 
 def load(seat: Seat, case: Case, times: Times) -> Rows:
-    """Find the highest rate, then measure at shares of it. Of two directions the slower counts."""
+    """Find the highest rate, then measure at shares of it, and below it. Of two directions the slower counts."""
     rows: Rows = {}
     with seat.generator() as generator:
         streams = send(generator, case.traffic, latency=True)
@@ -46,14 +48,16 @@ def load(seat: Seat, case: Case, times: Times) -> Rows:
         pause(max(times.warm, case.warm))
         full = _windows(generator, times)
         most = [median(window.streams[at].mpps for window in full) for at in range(len(streams))]
-        for share in SHARES:
-            for stream, mpps in zip(streams, most, strict=True):
-                generator.rate(stream, share * mpps * 1e6)
+        todo = [(f"at {share:.0%} load", [share * mpps for mpps in most]) for share in SHARES]
+        todo += [(f"at {rate} Mpps", [rate / 2] * len(most)) for rate in RATES if rate < 0.9 * sum(most)]
+        for name, rates in todo:
+            for stream, mpps in zip(streams, rates, strict=True):
+                generator.rate(stream, mpps * 1e6)
             pause(0.3)
             clock = Clock.read((*seat.contender.pids(), generator.pid, os.getpid()))
             found = _windows(generator, times)
             worst = [_worst(window.streams) for window in found]
-            rows[f"at {share:.0%} load"] = {
+            rows[name] = {
                 **{metric: median(one[metric] for one in worst) for metric in _METRICS},
                 "p99_least": min(one["p99"] for one in worst),
                 "mpps": median(window.mpps for window in found),
@@ -95,7 +99,7 @@ def groups(_work: Path, quick: bool) -> list[Group]:
 
 SCENARIO = Scenario(
     "latency",
-    f"guest to guest, 64 bytes, {FLOWS:,} flows each way; at shares of its own maximum; medians of windows of 0.25 s",
+    f"guest to guest, 64 bytes, {FLOWS:,} flows each way; at shares of its own maximum and at rates; medians of windows of 0.25 s",
     groups,
     (
         Column("p99", "p99 us", ".1f"),
@@ -106,5 +110,5 @@ SCENARIO = Scenario(
         Column("mpps", "Mpps"),
         Column("lost", "lost", ".0f"),
     ),
-    seconds=(53, 18),
+    seconds=(75, 18),
 )
