@@ -170,7 +170,7 @@ class Steered(Contender):
 
 
 class Ours(Steered):
-    """This switch as installed: ordinary pages, default sleep, control plane where it likes to be."""
+    """This switch as installed: ordinary pages, default sleep, control thread off the core that polls."""
 
     name = "ours"
     bundles = False

@@ -135,6 +135,17 @@ def request(r, kinds, odd=1):
     return bytes(data)
 
 
+def assert_same_by_runs(fast, slow, messages):
+    """All at once in the one world, one by one in the other; a second later both are as they would be."""
+    one_by_one = [answer for message in messages for answer in slow.peer.feed(message)]
+    assert fast.peer.feed(b"".join(messages)) == one_by_one
+    for world in (fast, slow):
+        world.clock.now += 1
+        world.agent.tick()
+    assert fast.state() == slow.state()
+    assert fast.peer.unasked == slow.peer.unasked
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_runs_are_as_one_by_one(seed):
     r, of_one_shape = random.Random(seed), seed % 2
@@ -152,13 +163,7 @@ def test_runs_are_as_one_by_one(seed):
         world.peer.feed(group + encode(m.MeterMod(0, 1, 1, (DropBand(5),)), 2))
     for _ in range(6):
         messages = [request(r, kinds) for _ in range(30)]
-        one_by_one = [answer for message in messages for answer in slow.peer.feed(message)]
-        assert fast.peer.feed(b"".join(messages)) == one_by_one
-        for world in (fast, slow):
-            world.clock.now += 1
-            world.agent.tick()
-        assert fast.state() == slow.state()
-        assert fast.peer.unasked == slow.peer.unasked
+        assert_same_by_runs(fast, slow, messages)
         assert fast.peer.ask(FlowStatsRequest()) == slow.peer.ask(FlowStatsRequest())
     assert_dumped_as_the_codec_does(fast)
     frames = r.sample(FRAMES, 5)
@@ -319,13 +324,7 @@ def test_runs_of_version_1_are_as_one_by_one(seed):
     kinds += [(*one[:6], command) for one in kinds for command in (0, 4)]
     for _ in range(8):
         messages = [request10(r, kinds) for _ in range(30)]
-        one_by_one = [answer for message in messages for answer in slow.peer.feed(message)]
-        assert fast.peer.feed(b"".join(messages)) == one_by_one
-        for world in (fast, slow):
-            world.clock.now += 1
-            world.agent.tick()
-        assert fast.state() == slow.state()
-        assert fast.peer.unasked == slow.peer.unasked
+        assert_same_by_runs(fast, slow, messages)
     for frame in r.sample(FRAMES, 20):
         assert fast.way(frame) == slow.way(frame)
     for entry in list(slow.entries().values())[:40]:

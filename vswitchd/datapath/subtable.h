@@ -90,7 +90,7 @@ static inline uint8_t vs_bucket_tag(uint32_t hash)
     return tag != 0 ? tag : 1;
 }
 
-/* Bit i is set when way i has the tag. Acquire: the rule's number is seen. Pairs with place. */
+/* Bit i is set when way i has the tag. Acquire: the rule's number is seen. Pairs with seat. */
 static inline unsigned vs_bucket_hits(const struct vs_bucket *b, uint8_t tag)
 {
     const uint64_t *w = (const uint64_t *)(const void *)b->tag;
@@ -110,7 +110,7 @@ static inline unsigned vs_bucket_hits(const struct vs_bucket *b, uint8_t tag)
 
 static inline struct vs_rule *vs_bucket_rule(const struct vs_bucket *b, unsigned way)
 {
-    /* Acquire: the way may be another rule's by now. Pairs with place and link_rule. */
+    /* Acquire: the way may be another rule's by now. Pairs with seat and vs_subtable_link. */
     return vs_rule_at(__atomic_load_n(&b->rule[way], __ATOMIC_ACQUIRE));
 }
 
@@ -121,7 +121,8 @@ static inline struct vs_rule *vs_chain_visible(struct vs_rule *r, uint64_t versi
         if (atomic_load_explicit(&r->added, memory_order_relaxed) <= version &&
             version < atomic_load_explicit(&r->removed, memory_order_relaxed))
             return r;
-        uint32_t next = atomic_load_explicit(&r->next, memory_order_acquire); /* pairs with link_rule */
+        uint32_t next =
+            atomic_load_explicit(&r->next, memory_order_acquire); /* pairs with vs_subtable_link */
         if (next == 0)
             return NULL;
         r = vs_rule_at(next);
